@@ -1,0 +1,18 @@
+"""What every room of Tulle shares, words first, doors to the world last.
+
+errors       every way to fail, one word each
+clock        time and chance, so that pure code can be tested
+names        services, workloads and identities, and how subjects spell them
+latest       a cell of immutable values that many may watch
+backoff      how long to wait before trying again
+config       the environment, read once, all mistakes told at once
+log          one line an event, for people or for machines
+jwt          the little of JWS that the mesh needs (ES256)
+x509         keys, requests, certificates and TLS contexts
+contract/    every subject of the bus with the message that travels on it
+bus/         the one door to NATS
+nats_server  a real nats-server for laptops and tests
+admin        /live, /ready and /metrics
+lease        one holder among several replicas
+lifecycle    how a program starts, runs and stops
+"""

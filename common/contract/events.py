@@ -1,0 +1,40 @@
+"""What happened: the lifecycle of workloads, events for people, acknowledgements."""
+
+from typing import Literal
+
+import msgspec
+
+Phase = Literal["started", "ready", "draining", "stopped"]
+Component = Literal["identity", "destination", "injector", "telemetry", "proxy"]
+
+
+class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload's proxy entered a phase of its life."""
+
+    namespace: str
+    workload: str
+    uid: str
+    phase: Phase
+    time: float
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something happened that a person may want to know."""
+
+    component: Component
+    what: str
+    """One word with dashes: issued, refused, reloaded, …; the last token of the subject."""
+    message: str
+    time: float
+    fields: dict[str, str] = {}
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """Which revisions are in force at a proxy now; said on change and every ten seconds."""
+
+    namespace: str
+    workload: str
+    uid: str
+    revisions: dict[str, int]
+    """Stream sequence by subject."""
+    time: float

@@ -1,0 +1,102 @@
+"""Every subject of the mesh, each with its message. Nothing else spells a subject.
+
+State is retained by two streams: STATE for what many follow, WORKLOADS for what one proxy may read
+about itself. Events are retained by EVENTS for hours. Measurements are not retained.
+"""
+
+from common.contract.discovery import Address, EndpointSlice, Service, Settings, Workload
+from common.contract.events import Ack, Component, Event, Lifecycle, Phase
+from common.contract.identity import CertifyReply, CertifyRequest, TrustBundle
+from common.contract.telemetry import EdgesReply, EdgesRequest, Report, StatReply, StatRequest
+from common.contract.topic import Question, State, Topic
+from common.names import Identity, ServiceName, WorkloadName, ip_token, token
+
+STATE = "tulle_state"
+WORKLOADS = "tulle_workloads"
+EVENTS = "tulle_events"
+LEASES = "tulle_leases"
+"""The KV bucket that holds one key per lease."""
+EVERYTHING = "tulle.v1.>"
+
+
+def address(ip: str) -> State[Address]:
+    """Where destination says what lives at an IP address."""
+    return State(STATE, f"tulle.v1.discovery.address.{ip_token(ip)}", Address)
+
+
+def service(name: ServiceName) -> State[Service]:
+    """Where destination describes a service and names its slices."""
+    return State(STATE, f"tulle.v1.discovery.service.{name.namespace}.{name.name}", Service)
+
+
+def endpoints(name: ServiceName, slice_name: str) -> State[EndpointSlice]:
+    """Where destination publishes the endpoints of a service, a slice at a time."""
+    subject = f"tulle.v1.discovery.endpoints.{name.namespace}.{name.name}.{token(slice_name)}"
+    return State(STATE, subject, EndpointSlice)
+
+
+def workload(name: WorkloadName) -> State[Workload]:
+    """Where a proxy finds what it must know about its own workload."""
+    return State(WORKLOADS, f"tulle.v1.workload.{name.namespace}.{token(name.name)}", Workload)
+
+
+def trust() -> State[TrustBundle]:
+    """Where identity publishes the trust anchors."""
+    return State(STATE, "tulle.v1.mesh.trust", TrustBundle)
+
+
+def settings() -> State[Settings]:
+    """Where the mesh-wide live settings are."""
+    return State(STATE, "tulle.v1.mesh.settings", Settings)
+
+
+def certify(identity: Identity) -> Question[CertifyRequest, CertifyReply]:
+    """Where a proxy has its certificate signed; the bus lets only that identity ask."""
+    subject = f"tulle.v1.identity.certify.{identity.namespace}.{token(identity.service_account)}"
+    return Question(subject, CertifyRequest, CertifyReply)
+
+
+def certify_any() -> Question[CertifyRequest, CertifyReply]:
+    """What identity answers: every `certify`."""
+    return Question("tulle.v1.identity.certify.*.*", CertifyRequest, CertifyReply)
+
+
+def lifecycle(name: WorkloadName, phase: Phase) -> Topic[Lifecycle]:
+    """Where a proxy says which phase of its life it entered."""
+    subject = f"tulle.v1.lifecycle.{name.namespace}.{token(name.name)}.{phase}"
+    return Topic(subject, Lifecycle)
+
+
+def lifecycle_any() -> Topic[Lifecycle]:
+    """What destination hears: every `lifecycle`."""
+    return Topic("tulle.v1.lifecycle.*.*.*", Lifecycle)
+
+
+def event(component: Component, what: str) -> Topic[Event]:
+    """Where a component tells people what happened."""
+    return Topic(f"tulle.v1.events.{component}.{what}", Event)
+
+
+def ack(name: WorkloadName) -> Topic[Ack]:
+    """Where a proxy says which revisions it has in force."""
+    return Topic(f"tulle.v1.ack.{name.namespace}.{token(name.name)}", Ack)
+
+
+def metrics(name: WorkloadName) -> Topic[Report]:
+    """Where a proxy reports what it measured."""
+    return Topic(f"tulle.v1.metrics.{name.namespace}.{token(name.name)}", Report)
+
+
+def metrics_any() -> Topic[Report]:
+    """What telemetry hears: every proxy's `metrics`."""
+    return Topic("tulle.v1.metrics.*.*", Report)
+
+
+def stat() -> Question[StatRequest, StatReply]:
+    """Ask telemetry how workloads or services did."""
+    return Question("tulle.v1.telemetry.stat", StatRequest, StatReply)
+
+
+def edges() -> Question[EdgesRequest, EdgesReply]:
+    """Ask telemetry who talked to whom."""
+    return Question("tulle.v1.telemetry.edges", EdgesRequest, EdgesReply)
