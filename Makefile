@@ -1,0 +1,63 @@
+# Everything here does its own set-up in .venv; see packaging/set_up.py. Nothing global, no root.
+#
+#   make demo     a small application, meshed, with its traffic in a live table   (DEMO_ARGS="--seconds 20 --json")
+#   make test     the checks below, then every test                               (TEST_ARGS="tests/proxy -k head")
+#   make check    lint, format, types, import rules, house rules: half a minute
+#   make soak     the tests with real processes again and again                   (SOAK_ROUNDS=20)
+#   make docs     write the generated pages of docs/ anew
+#   make lock     choose versions anew; needs uv
+#   make clean    remove what the above made
+#
+# PYTHON=/path/to/python3.12 chooses the Python under .venv.
+
+PYTHON ?= python3
+CHOSEN := $(if $(filter file,$(origin PYTHON)),,--python-was-chosen)
+SET_UP := packaging/set_up.py $(CHOSEN)
+PY := .venv/bin/python
+SOAK_ROUNDS ?= 10
+
+# What a person's shell may carry must not reach our Python.
+unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
+# Tools such as iptables live in sbin, which ordinary users do not search.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+.PHONY: help demo test check soak docs lock clean python
+help:
+	@sed -n 's/^#   //p; s/^# \(PYTHON=\)/\1/p' Makefile
+
+python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "set-up: there is no $(PYTHON) here. \
+	On Debian: sudo apt-get install python3 python3-venv" >&2; exit 2; }
+
+demo: python
+	@"$(PYTHON)" $(SET_UP) iptables ip unshare
+	@$(PY) -m cli demo $(DEMO_ARGS)
+
+check: python
+	@"$(PYTHON)" $(SET_UP)
+	$(PY) -m ruff check --quiet .
+	$(PY) -m ruff format --quiet --check .
+	$(PY) -m mypy --no-error-summary
+	.venv/bin/lint-imports --no-logo
+	$(PY) -m pytest -q tests/test_architecture.py
+
+# The tests run even if a check failed: their summary is what one wants to see last.
+test: python
+	@"$(PYTHON)" $(SET_UP) iptables ip unshare nginx curl openssl
+	@$(MAKE) --no-print-directory check; checked=$$?; \
+	$(PY) -m pytest $(TEST_ARGS) && { test $$checked = 0 || echo "make check failed: see above"; exit $$checked; }
+
+soak: python
+	@"$(PYTHON)" $(SET_UP) iptables ip unshare nginx curl openssl
+	@for round in $$(seq $(SOAK_ROUNDS)); do \
+	  echo "round $$round of $(SOAK_ROUNDS)"; $(PY) -m pytest -q -x tests/mesh tests/hosts $(TEST_ARGS) || exit 1; \
+	done
+
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install --user uv" >&2; exit 2; }
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
