@@ -53,10 +53,14 @@ soak: python
 	  echo "round $$round of $(SOAK_ROUNDS)"; $(PY) -m pytest -q -x tests/mesh tests/hosts $(TEST_ARGS) || exit 1; \
 	done
 
+docs: python
+	@"$(PYTHON)" $(SET_UP)
+	@$(PY) -m docs.generate
+
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install --user uv" >&2; exit 2; }
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml --output-file requirements.lock
+	  --all-extras pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

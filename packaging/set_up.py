@@ -140,7 +140,7 @@ def main(arguments):
         os.close(turn)
     absent = missing(tools)
     if absent:
-        packages = sorted({PACKAGES[tool] for tool in absent})
+        packages = sorted({PACKAGES.get(tool, tool) for tool in absent})
         say(f"not on this machine: {', '.join(absent)}; going on without. {advice(packages)}")
     return 0
 
