@@ -1,0 +1,95 @@
+"""Signing requests and certificates of workloads, as values: nothing is read or connected here."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+
+from common.errors import InvalidCertificate, InvalidName
+from common.names import Identity, WorkloadName
+
+T = TypeVar("T")
+_Uri = x509.UniformResourceIdentifier
+
+BACKDATED = 20.0
+"""Seconds before its signing at which a leaf begins: the other side's clock may be that late."""
+
+
+def signing_request(
+    identity: Identity, workload: WorkloadName, key: ec.EllipticCurvePrivateKey
+) -> bytes:
+    """A PKCS#10 request (RFC 2986, DER) for a leaf of `identity`, held by `workload`."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject(workload))
+    builder = builder.add_extension(subject_names(identity), critical=False)
+    return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def subject(workload: WorkloadName) -> x509.Name:
+    """The subject of a workload's leaf."""
+    return x509.Name([x509.NameAttribute(NameOID.USER_ID, workload.name)])
+
+
+def subject_names(identity: Identity) -> x509.SubjectAlternativeName:
+    """The two names of a leaf: SPIFFE ID and DNS name."""
+    return x509.SubjectAlternativeName(
+        [x509.UniformResourceIdentifier(identity.uri), x509.DNSName(identity.dns_name)]
+    )
+
+
+def load_certificates(pem: bytes) -> list[x509.Certificate]:
+    """Read one or more certificates in PEM; raises InvalidCertificate."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise InvalidCertificate("certificates: expected one or more in PEM") from None
+
+
+def load_der(der: bytes) -> x509.Certificate:
+    """Read one certificate; raises InvalidCertificate."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError:
+        raise InvalidCertificate("certificate: expected X.509 in DER") from None
+
+
+def chain_pem(chain: Sequence[x509.Certificate]) -> bytes:
+    """Certificates as PEM, in the order given."""
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+
+
+def holder(leaf: x509.Certificate) -> tuple[Identity, WorkloadName]:
+    """Whose leaf it is, as it says itself; raises InvalidCertificate if it is not a workload's leaf.
+
+    It says nothing of whether the leaf is to be believed: whoever asks has verified its chain.
+    """
+    try:
+        constraints = leaf.extensions.get_extension_for_class(x509.BasicConstraints).value
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        identity = Identity.parse(_only(names.get_values_for_type(_Uri), "URI name, its SPIFFE ID"))
+        dns_name = _only(names.get_values_for_type(x509.DNSName), "DNS name")
+        uid = _only([a.value for a in leaf.subject.get_attributes_for_oid(NameOID.USER_ID)], "UID")
+        workload = WorkloadName(identity.namespace, str(uid))
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError, InvalidName) as error:
+        raise InvalidCertificate(f"leaf: {error}") from None
+    if constraints.ca:
+        raise InvalidCertificate("leaf: is a CA; expected a certificate that signs nothing")
+    if dns_name != identity.dns_name:
+        raise InvalidCertificate(f"leaf: DNS name {dns_name!r}; expected {identity.dns_name!r}")
+    return identity, workload
+
+
+def _only(values: Sequence[T], what: str) -> T:
+    if len(values) != 1:
+        raise InvalidCertificate(f"leaf: {len(values)} times a {what}; expected one")
+    return values[0]
+
+
+def spent(leaf: x509.Certificate, now: float) -> float:
+    """Which part of the leaf's life is over: 0 when it was signed, 1 when it ends, more when it is dead."""
+    signed = leaf.not_valid_before_utc.timestamp() + BACKDATED
+    ends = leaf.not_valid_after_utc.timestamp()
+    return (now - signed) / max(ends - signed, 1.0)

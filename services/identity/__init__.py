@@ -1,0 +1,20 @@
+"""identity: who may come onto the bus, who is who, and whom the mesh trusts.
+
+settings      what it is told from the environment
+directory     the mesh directory: where keys and certificates lie
+bootstrap     makes one (`python -m services.identity.bootstrap DIR`)
+roots         trust anchors, issuers and the certificate of NATS itself
+nats_config   the server's configuration: TLS, accounts, static users, callout
+
+callout       a connection knocks: the server's question and our answer, as signed JWTs
+attest        what the token shows: tokens (join tokens) or proofs (by a leaf's key)
+permissions   identity → subjects that it may use
+admission     the three above put together: admitted or refused, and why
+
+authority     a signing request is checked, signed, and read back
+certifier     answers `certify` on the bus
+flood         nobody gets more than a share
+bundle        publishes the trust anchors
+
+journal       what happened, to the log and to the bus
+"""
