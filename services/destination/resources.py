@@ -1,0 +1,156 @@
+"""What destination understands, as typed values: the part of Kubernetes' objects that the mesh needs.
+
+Whatever source they come from, resources have been checked: names are names, addresses are addresses,
+ports are ports. Two resources of one `Ref` are the same object at different times.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from common.contract.discovery import DefaultPolicy
+from common.names import ServiceName, WorkloadName
+
+Kind = Literal["Service", "EndpointSlice", "Pod", "MeshSettings"]
+Family = Literal[4, 6]
+
+
+class Ref(msgspec.Struct, frozen=True, order=True):
+    """Which object: its kind, namespace and name."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A TCP port of a service or slice; of a slice it is the number where the endpoint listens."""
+
+    port: int
+    name: str = ""
+    app_protocol: str | None = None
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A Service: what clients call it, and the ports that they use."""
+
+    namespace: str
+    name: str
+    addresses: tuple[str, ...] = ()
+    """Its ClusterIPs; none if it is headless."""
+    family: Family | None = None
+    """The address family that its endpoints are wanted in; None: whatever there is."""
+    ports: tuple[Port, ...] = ()
+    opaque_ports: frozenset[int] | None = None
+    """Service ports never looked into; None: the mesh's default list."""
+
+    @property
+    def ref(self) -> Ref:
+        """Which object this is."""
+        return Ref("Service", self.namespace, self.name)
+
+    @property
+    def id(self) -> ServiceName:
+        """Its name in the mesh."""
+        return ServiceName(self.namespace, self.name)
+
+
+class SliceEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One place named by an EndpointSlice."""
+
+    address: str
+    ready: bool = True
+    pod: WorkloadName | None = None
+    """The pod that its `targetRef` names."""
+    pod_uid: str = ""
+    zone: str = ""
+
+
+class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True):
+    """An EndpointSlice: some of the endpoints of one service."""
+
+    namespace: str
+    name: str
+    service: str
+    family: Family
+    ports: tuple[Port, ...] = ()
+    endpoints: tuple[SliceEndpoint, ...] = ()
+
+    @property
+    def ref(self) -> Ref:
+        """Which object this is."""
+        return Ref("EndpointSlice", self.namespace, self.name)
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """A Pod: one running copy of a program, perhaps with a proxy beside it."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    owner: str = ""
+    service_account: str = "default"
+    addresses: tuple[str, ...] = ()
+    """Addresses that are this pod's alone; none once it has ended, none on the host's network."""
+    meshed: bool = False
+    inbound_port: int = 4143
+    opaque_ports: frozenset[int] | None = None
+    """Container ports never looked into; None: the mesh's default list."""
+    default_policy: DefaultPolicy = "all-unauthenticated"
+
+    @property
+    def ref(self) -> Ref:
+        """Which object this is."""
+        return Ref("Pod", self.namespace, self.name)
+
+    @property
+    def id(self) -> WorkloadName:
+        """Its name in the mesh."""
+        return WorkloadName(self.namespace, self.name)
+
+
+class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A MeshSettings: live settings of the whole mesh. What it leaves open is None."""
+
+    namespace: str
+    name: str
+    cluster_networks: tuple[str, ...] | None = None
+    opaque_ports: frozenset[int] | None = None
+    report_seconds: float | None = None
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """Which object this is."""
+        return Ref("MeshSettings", self.namespace, self.name)
+
+
+Resource = Service | EndpointSlice | Pod | MeshSettings
+
+
+class Put(msgspec.Struct, frozen=True):
+    """A source says: this object is so now."""
+
+    resource: Resource
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """A source says: this object is gone."""
+
+    ref: Ref
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload's proxy said at `time` (seconds since the epoch) whether it takes new connections."""
+
+    workload: WorkloadName
+    uid: str = ""
+    """Of the pod it stands beside; empty where there are none, as on plain hosts."""
+    time: float
+    leaving: bool
+
+
+Change = Put | Removed | Heard
