@@ -1,0 +1,171 @@
+"""Retained documents: written with the expected revision, read with a direct get."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import anyio
+import msgspec
+from nats.aio.msg import Msg
+
+from common.bus.connection import Connection
+from common.bus.listening import decode, headers
+from common.contract.topic import State
+from common.errors import BusUnavailable, InvalidMessage, RevisionConflict
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+_TIMEOUT = 2.0
+_SCAN_PAGE = 256
+_SCAN_TIMEOUT = 5.0
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+"""What a stream answers if the expected sequence is not the last one (server error codes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision(Generic[M]):
+    """A document and its revision: its sequence in the stream, so that a newer one is always larger."""
+
+    message: M
+    revision: int
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(msgspec.Struct):
+    seq: int = 0
+    error: _ApiError | None = None
+
+
+async def store(
+    connection: Connection,
+    subject: str,
+    payload: bytes,
+    *,
+    stream: str,
+    expected: int,
+    ttl: float | None = None,
+    more: Mapping[str, str] | None = None,
+    timeout: float = _TIMEOUT,
+) -> int:
+    """Store `payload` in `stream` if `expected` is the last sequence of `subject` (0: there is none).
+
+    Returns its sequence. Raises RevisionConflict, or BusUnavailable (then it may or may not be stored).
+    """
+    given = {
+        "Nats-Expected-Stream": stream,
+        "Nats-Expected-Last-Subject-Sequence": str(expected),
+        **(more or {}),
+    }
+    if ttl is not None:
+        given["Nats-TTL"] = f"{max(1, round(ttl))}s"  # the server counts in seconds, one at least
+    message = await connection.request(subject, payload, timeout=timeout, headers=given)
+    try:
+        answer = msgspec.json.decode(message.data, type=_PubAck)
+    except msgspec.DecodeError as error:
+        raise BusUnavailable(f"{subject}: {stream} answered strangely: {error}") from None
+    if answer.error is None:
+        return answer.seq
+    if answer.error.err_code in _WRONG_LAST_SEQUENCE:
+        raise RevisionConflict(f"{subject}: revision {expected} is not the last one")
+    raise BusUnavailable(f"{subject}: {stream} answered: {answer.error.description}")
+
+
+async def fetch(
+    connection: Connection, stream: str, subject: str, timeout: float = _TIMEOUT
+) -> Msg | None:
+    """The last message that a replica of `stream` holds for `subject`; None if it holds none.
+
+    It may be a little old: replicas answer without asking their leader. Raises BusUnavailable.
+    """
+    message = await connection.request(
+        f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=timeout
+    )
+    status = headers(message).get("Status")
+    if status is None:
+        return message
+    if status == "404":
+        return None
+    raise BusUnavailable(f"{subject}: {stream} answered {status}")
+
+
+def sequence(message: Msg, header: str = "Nats-Sequence") -> int:
+    """A sequence number in a message's headers; raises InvalidMessage if it is not there."""
+    text = headers(message).get(header, "")
+    if not text.isdecimal():
+        raise InvalidMessage(f"{message.subject}: {header} is {text!r}, expected a number")
+    return int(text)
+
+
+async def get(connection: Connection, state: State[M]) -> Revision[M] | None:
+    """The document as some replica holds it; raises BusUnavailable or InvalidMessage."""
+    message = await fetch(connection, state.stream, state.written)
+    if message is None:
+        return None
+    return Revision(state.decode(message.data), sequence(message))
+
+
+async def scan(connection: Connection, state: State[M]) -> dict[str, Revision[M]]:
+    """All documents under a subject with wildcards, by the subject on which they are heard.
+
+    Read page by page from whichever replica answers: one written meanwhile may be missing or old, and
+    the compare-and-set of `put` says so. What does not decode is counted, logged and left out.
+    """
+    found: dict[str, Revision[M]] = {}
+    start: int | None = 1
+    while start is not None:
+        page = await _page(connection, state, start)
+        start = None
+        for message in page:
+            stored = headers(message).get("Nats-Subject", "")
+            heard = "tulle." + stored.removeprefix("put.")
+            revision = sequence(message)
+            document = decode(connection, state, heard, message.data)
+            if document is not None:
+                found[heard] = Revision(document, revision)
+            pending = int(headers(message).get("Nats-Num-Pending", "0"))
+            start = revision + 1 if pending else None
+    return found
+
+
+async def _page(connection: Connection, state: State[M], start: int) -> list[Msg]:
+    """Up to a page of messages from sequence `start` on, by a batched direct get."""
+    client = connection.client()
+    send, receive = anyio.create_memory_object_stream[Msg](_SCAN_PAGE + 1)
+    question: dict[str, Any] = {"seq": start, "next_by_subj": state.written, "batch": _SCAN_PAGE}
+
+    async def hear(message: Msg) -> None:
+        send.send_nowait(message)
+
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox, cb=hear)
+    page: list[Msg] = []
+    try:
+        await client.publish(
+            f"$JS.API.DIRECT.GET.{state.stream}", msgspec.json.encode(question), reply=inbox
+        )
+        with anyio.fail_after(_SCAN_TIMEOUT):
+            while not _ends(message := await receive.receive(), state):
+                page.append(message)
+    except TimeoutError:
+        raise BusUnavailable(f"{state.written}: no answer within {_SCAN_TIMEOUT:g} s") from None
+    finally:
+        send.close()
+        receive.close()
+        with anyio.CancelScope(shield=True):
+            await subscription.unsubscribe()
+    return page
+
+
+def _ends(message: Msg, state: State[M]) -> bool:
+    """True if this is not a document but the end of the page; raises BusUnavailable if it is neither."""
+    status = headers(message).get("Status")
+    if status is None:
+        return False
+    if status in ("204", "404"):  # end of the batch; nothing at all
+        return True
+    raise BusUnavailable(f"{state.written}: {state.stream} answered {status}")

@@ -1,0 +1,101 @@
+"""What must exist in JetStream: the streams of retained documents and of events, and the leases' bucket.
+
+Any publisher makes sure of them at its start; several may do so at once.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from common.bus.client import Bus
+from common.clock import Clock, SystemClock
+from common.contract.subjects import EVENTS, LEASES, STATE, WORKLOADS
+from common.errors import BusUnavailable
+
+_TIMEOUT = 5.0
+_NOT_FOUND = 10059
+_NAME_IN_USE = 10058
+_EVENTS_AGE = timedelta(hours=24)
+_EVENTS_BYTES = 256 * 1024 * 1024
+_NANOSECONDS = 1_000_000_000
+
+Config = dict[str, Any]
+
+_RETAINED: Config = {
+    "max_msgs_per_subject": 1,
+    "discard": "old",
+    "allow_direct": True,
+    "allow_msg_ttl": True,
+    "republish": {"src": "put.v1.>", "dest": "tulle.v1.>"},
+}
+
+CONFIGS: dict[str, Config] = {
+    STATE: {**_RETAINED, "subjects": ["put.v1.discovery.>", "put.v1.mesh.>"]},
+    WORKLOADS: {**_RETAINED, "subjects": ["put.v1.workload.>"]},
+    EVENTS: {
+        "subjects": ["tulle.v1.events.>", "tulle.v1.lifecycle.>"],
+        "discard": "old",
+        "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
+        "max_bytes": _EVENTS_BYTES,
+        "allow_direct": True,
+    },
+    # A KV bucket is a stream of this shape (NATS ADR-8); each key may have its own time to live.
+    f"KV_{LEASES}": {
+        "subjects": [f"$KV.{LEASES}.>"],
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+    },
+}
+"""The streams of the mesh by name, as JetStream's API spells them."""
+
+
+async def ensure(bus: Bus, *, replicas: int = 1, clock: Clock | None = None) -> None:
+    """Create what is missing, with so many replicas, and update what is configured otherwise.
+
+    A stream begins above all sequences that a lost one of its name can have reached: the clock in
+    milliseconds. So followers of the old one obey the new one. Raises BusUnavailable.
+    """
+    first = int((clock or SystemClock()).now() * 1000)
+    for name, config in CONFIGS.items():
+        current = await _ask(bus, "INFO", name, {}, accept=_NOT_FOUND)
+        if current is None:
+            created = {**config, "storage": "file", "num_replicas": replicas, "first_seq": first}
+            current = await _ask(bus, "CREATE", name, created, accept=_NAME_IN_USE)
+        if current is None:  # somebody else was faster
+            current = await _ask(bus, "INFO", name, {})
+        if current is not None and _differs(current, config):
+            await _ask(bus, "UPDATE", name, {**current, **config})
+
+
+class _ApiError(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class _Answer(msgspec.Struct):
+    config: Config | None = None
+    error: _ApiError | None = None
+
+
+async def _ask(bus: Bus, what: str, name: str, config: Config, accept: int = 0) -> Config | None:
+    """Ask JetStream's API; the stream's configuration, or None if the error is the one accepted."""
+    payload = msgspec.json.encode({**config, "name": name}) if config else b""
+    reply = await bus.ask(f"$JS.API.STREAM.{what}.{name}", payload, timeout=_TIMEOUT)
+    try:
+        answer = msgspec.json.decode(reply, type=_Answer)
+    except msgspec.DecodeError as error:
+        raise BusUnavailable(f"stream {name}: JetStream answered strangely: {error}") from None
+    if answer.error is None:
+        return answer.config
+    if answer.error.err_code == accept:
+        return None
+    raise BusUnavailable(f"stream {name}: {what.lower()}: {answer.error.description}")
+
+
+def _differs(current: Config, wanted: Config) -> bool:
+    return any(current.get(key) != value for key, value in wanted.items())
