@@ -10,6 +10,7 @@
     queries      the answers to `tulle stat` and `tulle edges`
     totals       what was counted for each edge since this process began, for Prometheus
     exposition   the same as text on `/metrics`
+    service      all of this on a bus
 
-Everything up to `totals` is pure: values in, values out, the time of receipt among them.
+From `ledger` to `totals` everything is pure: values in, values out, the time of receipt among them.
 """
