@@ -6,6 +6,7 @@ names        services, workloads and identities, and how subjects spell them
 latest       a cell of immutable values that many may watch
 backoff      how long to wait before trying again
 config       the environment, read once, all mistakes told at once
+files        files that are whole or not there
 log          one line an event, for people or for machines
 jwt          the little of JWS that the mesh needs (ES256)
 x509         keys, requests, certificates and TLS contexts

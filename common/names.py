@@ -39,6 +39,11 @@ def token(name: str) -> str:
     return name.replace(".", "_")
 
 
+def untoken(spelled: str) -> str:
+    """The name that `token` spelled so: `token(untoken(t)) == t`, and the other way round for names."""
+    return spelled.replace("_", ".")
+
+
 def ip_token(address: str) -> str:
     """Spell an IP address as one token: `10.0.0.1` → `10-0-0-1`, `::1` → `0000-…-0001` in full.
 

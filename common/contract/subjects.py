@@ -9,7 +9,8 @@ from common.contract.events import Ack, Component, Event, Lifecycle, Phase
 from common.contract.identity import CertifyReply, CertifyRequest, TrustBundle
 from common.contract.telemetry import EdgesReply, EdgesRequest, Report, StatReply, StatRequest
 from common.contract.topic import Question, State, Topic
-from common.names import Identity, ServiceName, WorkloadName, ip_token, token
+from common.errors import InvalidName
+from common.names import Identity, ServiceName, WorkloadName, ip_token, token, untoken
 
 STATE = "tulle_state"
 WORKLOADS = "tulle_workloads"
@@ -50,15 +51,33 @@ def settings() -> State[Settings]:
     return State(STATE, "tulle.v1.mesh.settings", Settings)
 
 
-def certify(identity: Identity) -> Question[CertifyRequest, CertifyReply]:
-    """Where a proxy has its certificate signed; the bus lets only that identity ask."""
-    subject = f"tulle.v1.identity.certify.{identity.namespace}.{token(identity.service_account)}"
+def certify(identity: Identity, workload: WorkloadName) -> Question[CertifyRequest, CertifyReply]:
+    """Where a workload has its certificate signed; the bus lets only that workload ask."""
+    account = token(identity.service_account)
+    subject = f"tulle.v1.identity.certify.{identity.namespace}.{account}.{token(workload.name)}"
     return Question(subject, CertifyRequest, CertifyReply)
 
 
 def certify_any() -> Question[CertifyRequest, CertifyReply]:
     """What identity answers: every `certify`."""
-    return Question("tulle.v1.identity.certify.*.*", CertifyRequest, CertifyReply)
+    return Question("tulle.v1.identity.certify.*.*.*", CertifyRequest, CertifyReply)
+
+
+def who_certifies(subject: str, trust_domain: str) -> tuple[Identity, WorkloadName]:
+    """Who asks on a subject of `certify`, whose tokens the bus vouches for; raises InvalidName."""
+    match subject.split("."):
+        case ["tulle", "v1", "identity", "certify", namespace, account, name]:
+            identity = Identity(namespace, untoken(account), trust_domain)
+            return identity, WorkloadName(namespace, untoken(name))
+    raise InvalidName(f"subject {subject!r}: expected {certify_any().subject}")
+
+
+def inbox(name: WorkloadName) -> str:
+    """The prefix of the subjects on which a workload is answered; no other may listen there.
+
+    It begins like every inbox, so that services may answer on `_INBOX.>` and nowhere else.
+    """
+    return f"_INBOX.{name.namespace}.{token(name.name)}"
 
 
 def lifecycle(name: WorkloadName, phase: Phase) -> Topic[Lifecycle]:

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Protocol
 
 from common.errors import InvalidCertificate
 from common.names import Identity
@@ -16,16 +15,10 @@ ALPN = "tulle/1"
 """What proxies speak to one another inside TLS."""
 
 
-class _Tls(Protocol):
-    """What ssl.SSLObject and ssl.SSLSocket have in common here."""
-
-    def getpeercert(self, binary_form: bool = ...) -> object: ...
-
-
-def peer_identity(tls: _Tls) -> Identity | None:
+def peer_identity(tls: ssl.SSLObject | ssl.SSLSocket) -> Identity | None:
     """Who is at the other end of a finished handshake; None if it showed no workload's leaf."""
     der = tls.getpeercert(True)
-    return _identity_of(der) if isinstance(der, bytes) else None
+    return _identity_of(der) if der else None
 
 
 @lru_cache(maxsize=1024)

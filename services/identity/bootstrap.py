@@ -1,0 +1,190 @@
+"""Makes a mesh directory: `python -m services.identity.bootstrap DIR`.
+
+What is there is kept: a second run changes no key, renews the certificate of NATS if it is old or its
+names have changed, and writes `nats.conf` afresh. A directory that holds something else, or was left half
+made, is not touched.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from common.clock import Clock, SystemClock
+from common.errors import InvalidName, InvalidSettings
+from common.files import private_folder, replace
+from common.names import DEFAULT_TRUST_DOMAIN, check_subdomain
+from common.x509 import chain_pem, generate_key, key_pem, public_pem
+from services.identity import nats_config, nkey
+from services.identity.directory import BusSettings, MeshDirectory
+from services.identity.permissions import ROLES, of_role
+from services.identity.roots import Pair, make_anchor, make_issuer, make_server
+
+DEFAULT_HOSTS = ("127.0.0.1", "localhost")
+_PUBLIC = 0o644
+_RENEW_AT = 0.7
+"""Which part of the life of NATS's certificate may be over before a run renews it."""
+
+
+def bootstrap(
+    directory: Path,
+    *,
+    trust_domain: str = DEFAULT_TRUST_DOMAIN,
+    nats_hosts: Sequence[str] = DEFAULT_HOSTS,
+    nats_port: int = 4222,
+    store_dir: Path | None = None,
+    clock: Clock | None = None,
+) -> MeshDirectory:
+    """Make the mesh directory, or see to it that it is complete and current.
+
+    `nats_hosts` are the names and addresses under which NATS is reached, the one to be used first.
+    JetStream's files go to `store_dir`, by default `nats/store`. Raises InvalidSettings.
+    """
+    now = (clock or SystemClock()).now()
+    _check(trust_domain, nats_hosts, nats_port)
+    # NATS reads its files from wherever it was started.
+    mesh = MeshDirectory(directory.resolve())
+    try:
+        if not mesh.bus_file.exists():
+            _make_keys(mesh, trust_domain, now)
+        elif mesh.bus().trust_domain != trust_domain:
+            raise InvalidSettings(
+                f"{mesh.root}: made for trust domain {mesh.bus().trust_domain!r}, not {trust_domain!r}"
+            )
+        _make_server(mesh, nats_hosts, now)
+        _write_config(mesh, nats_port, store_dir or mesh.root / "nats" / "store")
+        servers = tuple(f"tls://{_bracketed(host)}:{nats_port}" for host in nats_hosts[:1])
+        bus = BusSettings(servers=servers, trust_domain=trust_domain)
+        _write(mesh.bus_file, msgspec.json.encode(bus) + b"\n", _PUBLIC)
+    except OSError as error:
+        raise InvalidSettings(f"{error.filename or mesh.root}: {error.strerror}") from None
+    return mesh
+
+
+def _check(trust_domain: str, hosts: Sequence[str], port: int) -> None:
+    try:
+        check_subdomain(trust_domain, "trust domain")
+        for host in hosts:
+            if not _is_address(host):
+                check_subdomain(host, "NATS host")
+    except InvalidName as error:
+        raise InvalidSettings(str(error)) from None
+    if not hosts:
+        raise InvalidSettings("NATS hosts: none given; expected at least one name or address")
+    if not 0 < port < 65_536:
+        raise InvalidSettings(f"NATS port {port}: expected 1 to 65535")
+
+
+def _make_keys(mesh: MeshDirectory, trust_domain: str, now: float) -> None:
+    root = mesh.root
+    if root.exists() and any(root.iterdir()):
+        raise InvalidSettings(
+            f"{root}: holds something, but no bus.json: not a mesh directory, or left half made;"
+            " give an empty one, or remove it"
+        )
+    private_folder(root)
+    for name in ("trust", "issuer", "tokens", "nats", "keys"):
+        private_folder(root / name)
+    anchor = make_anchor(trust_domain, now)
+    _write_pair(anchor, mesh.anchors_file, mesh.anchor_key_file)
+    _write_pair(make_issuer(anchor, trust_domain, now), mesh.issuer_file, mesh.issuer_key_file)
+    tokens = generate_key()
+    _write(mesh.tokens_key_file, key_pem(tokens))
+    _write(mesh.tokens_file, public_pem(tokens.public_key()), _PUBLIC)
+    _write(mesh.account_file, nkey.generate(nkey.ACCOUNT).seed.encode())
+    for role in ROLES:
+        _write(mesh.seed_file(role), nkey.generate(nkey.USER).seed.encode())
+
+
+def _make_server(mesh: MeshDirectory, hosts: Sequence[str], now: float) -> None:
+    if mesh.server_file.exists() and not _is_stale(mesh.server().certificate, hosts, now):
+        return
+    server = make_server(mesh.issuer(), hosts, now)
+    _write_pair(server, mesh.server_file, mesh.server_key_file)
+
+
+def _is_stale(certificate: x509.Certificate, hosts: Sequence[str], now: float) -> bool:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    begins = certificate.not_valid_before_utc.timestamp()
+    ends = certificate.not_valid_after_utc.timestamp()
+    over = (now - begins) / (ends - begins)
+    return over > _RENEW_AT or {str(name.value) for name in names} != set(hosts)
+
+
+def _write_config(mesh: MeshDirectory, port: int, store: Path) -> None:
+    text = nats_config.render(
+        cert=mesh.server_file,
+        key=mesh.server_key_file,
+        store=store.resolve(),
+        port=port,
+        issuer=mesh.account().public,
+        users={role: (mesh.user(role).public, of_role(role)) for role in ROLES},
+    )
+    _write(mesh.nats_config_file, text.encode())
+
+
+def _write_pair(pair: Pair, path: Path, key_path: Path) -> None:
+    _write(key_path, key_pem(pair.key))
+    _write(path, chain_pem(pair.chain), _PUBLIC)
+
+
+def _write(path: Path, data: bytes, mode: int = 0o600) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        replace(path, data, mode)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, make the directory; 0, or 2 with the mistake on standard error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m services.identity.bootstrap",
+        description="Make a mesh directory: trust anchor, issuer, keys and the configuration of NATS.",
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--trust-domain", default=DEFAULT_TRUST_DOMAIN)
+    parser.add_argument(
+        "--nats-host",
+        action="append",
+        metavar="NAME_OR_IP",
+        help="where NATS is reached, several times if at several; the first is written to bus.json"
+        f" (default: {' '.join(DEFAULT_HOSTS)})",
+    )
+    parser.add_argument("--nats-port", type=int, default=4222)
+    parser.add_argument(
+        "--store-dir", type=Path, help="JetStream's files (default: DIR/nats/store)"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        mesh = bootstrap(
+            given.directory,
+            trust_domain=given.trust_domain,
+            nats_hosts=given.nats_host or DEFAULT_HOSTS,
+            nats_port=given.nats_port,
+            store_dir=given.store_dir,
+        )
+    except InvalidSettings as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(
+        f"{mesh.root}: ready; start NATS with: nats-server -c {mesh.nats_config_file}\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

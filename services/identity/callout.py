@@ -1,0 +1,164 @@
+"""The auth callout: NATS asks whether a connection may be admitted, and as what. Both are signed JWTs.
+
+The server signs the question with its nkey; the answer is signed with the account's, and carries the
+JWT of a user with its permissions (github.com/nats-io/jwt v2; ADR-26 of NATS). The server has made a key
+for that user alone, so that no answer fits a second question.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from common.errors import InvalidToken
+from common.jwt import LONGEST, SKEW, unspell
+from services.identity import nkey
+from services.identity.permissions import Permissions
+
+ACCOUNT = "MESH"
+"""The account into which all are admitted."""
+AUDIENCE = "nats-authorization-request"
+_HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
+_UNLIMITED = -1
+_ANSWER_WITHIN = 120_000_000_000
+"""Nanoseconds in which a request may be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """Somebody at the door."""
+
+    user: str
+    """The key that the server made for this connection."""
+    server: str
+    token: str = field(repr=False)
+    """What the connection shows; empty if nothing."""
+    host: str = ""
+    client: str = ""
+    """What it calls itself, which means nothing."""
+
+
+class _Header(msgspec.Struct, frozen=True):
+    alg: Literal["ed25519-nkey"]
+
+
+class _Server(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Client(msgspec.Struct, frozen=True):
+    host: str = ""
+    name: str = ""
+
+
+class _Connect(msgspec.Struct, frozen=True):
+    auth_token: str = ""
+
+
+class _Request(msgspec.Struct, frozen=True):
+    user_nkey: str
+    server_id: _Server
+    type: Literal["authorization_request"]
+    client_info: _Client = _Client()
+    connect_opts: _Connect = _Connect()
+
+
+class _Question(msgspec.Struct, frozen=True):
+    iss: str
+    aud: str
+    sub: str
+    nats: _Request
+    exp: float = 0.0
+
+
+def read(payload: bytes, account: str, now: float) -> Knock:
+    """Understand a question that a server put to `account` (its public key).
+
+    Raises InvalidToken that says what is wrong with it: then no server of ours asked.
+    """
+    try:
+        text = payload.decode("ascii")
+        header, claims, signature = text.split(".")
+    except ValueError:
+        raise InvalidToken("callout: expected a JWT") from None
+    if len(text) > 4 * LONGEST:
+        raise InvalidToken(f"callout: {len(text)} bytes; expected {4 * LONGEST} at most")
+    try:
+        msgspec.json.decode(unspell(header, "header"), type=_Header)
+        question = msgspec.json.decode(unspell(claims, "claims"), type=_Question)
+    except msgspec.DecodeError as error:
+        raise InvalidToken(f"callout: {str(error)[:200]}") from None
+    signed = f"{header}.{claims}".encode()
+    nkey.verify(question.iss, nkey.SERVER, signed, unspell(signature, "signature"))
+    nats = question.nats
+    if (question.aud, question.sub, question.iss) != (AUDIENCE, account, nats.server_id.id):
+        raise InvalidToken("callout: not put to us by the server that signed it")
+    if question.exp and question.exp + SKEW < now:
+        raise InvalidToken("callout: the server no longer waits for an answer")
+    nkey.check_public(nats.user_nkey, nkey.USER)
+    return Knock(
+        user=nats.user_nkey,
+        server=question.iss,
+        token=nats.connect_opts.auth_token,
+        host=nats.client_info.host,
+        client=nats.client_info.name,
+    )
+
+
+def admit(
+    knock: Knock, account: nkey.KeyPair, name: str, permissions: Permissions, now: float
+) -> bytes:
+    """The answer that lets a connection in as `name`.
+
+    There is no expiry: what it may do follows from who it is, and outlives the leaf that it showed.
+    """
+    subscribe: dict[str, object] = {"allow": permissions.subscribe}
+    if permissions.not_subscribe:
+        subscribe["deny"] = permissions.not_subscribe
+    user: dict[str, object] = {
+        "pub": {"allow": permissions.publish},
+        "sub": subscribe,
+        **dict.fromkeys(("subs", "data", "payload"), _UNLIMITED),
+    }
+    if permissions.answers:
+        user["resp"] = {"max": 1, "ttl": _ANSWER_WITHIN}
+    user_jwt = _sign(account, ACCOUNT, knock.user, "user", user, now, name)
+    answer = {"jwt": user_jwt}
+    return _sign(account, knock.server, knock.user, "authorization_response", answer, now).encode()
+
+
+def refuse(knock: Knock, account: nkey.KeyPair, now: float) -> bytes:
+    """The answer that does not; why is for us to know."""
+    answer = {"error": "not admitted"}
+    return _sign(account, knock.server, knock.user, "authorization_response", answer, now).encode()
+
+
+def _sign(
+    account: nkey.KeyPair,
+    audience: str,
+    subject: str,
+    kind: str,
+    nats: dict[str, object] | dict[str, str],
+    now: float,
+    name: str = "",
+) -> str:
+    claims: dict[str, object] = {
+        "iss": account.public,
+        "aud": audience,
+        "sub": subject,
+        "iat": int(now),
+        "nats": {**nats, "type": kind, "version": 2},
+    }
+    if name:
+        claims["name"] = name
+    # The id is a digest of the claims without it.
+    digest = hashlib.sha256(msgspec.json.encode(claims)).digest()
+    claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
+    head, body = (_spell(msgspec.json.encode(part)) for part in (_HEADER, claims))
+    return f"{head}.{body}.{_spell(account.sign(f'{head}.{body}'.encode()))}"
+
+
+def _spell(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

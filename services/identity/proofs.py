@@ -1,0 +1,67 @@
+"""Proofs: a workload that holds a leaf comes back without its join token, by signing with the leaf's key.
+
+Whoever steals a leaf and its key can do what that one workload can, for as long as the leaf can be
+renewed, and nothing else: identity and workload both stand in the leaf, signed by the authority from
+what was attested, and the proof may claim no other.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from common import jwt
+from common.contract.identity import PROOF_AUDIENCE, PROOF_SECONDS, Proof
+from common.errors import InvalidCertificate, InvalidToken
+from common.x509.certificates import holder, load_der
+from services.identity.attest import Attested
+
+LONGEST_CHAIN = 4
+"""Certificates in a proof, at most."""
+
+
+class Proofs:
+    """Knows proofs by leaves of `trust_domain` that lead to one of `anchors`, asked for at each proof."""
+
+    def __init__(
+        self, anchors: Callable[[], Sequence[x509.Certificate]], trust_domain: str
+    ) -> None:
+        self._anchors = anchors
+        self._trust_domain = trust_domain
+
+    async def attest(self, token: jwt.Jws, now: float) -> Attested:
+        """Whose leaf's key signed the token; raises InvalidToken."""
+        try:
+            leaf = self._verified(token.chain(), now)
+            identity, workload = holder(leaf)
+        except InvalidCertificate as error:
+            raise InvalidToken(f"proof: {error}") from None
+        key = leaf.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise InvalidToken("proof: the leaf's key is not ECDSA")
+        claims = token.verify(key, Proof)
+        jwt.check(claims, PROOF_AUDIENCE, now, PROOF_SECONDS)
+        if identity.trust_domain != self._trust_domain:
+            raise InvalidToken(f"proof: {identity} is not of trust domain {self._trust_domain!r}")
+        if claims.workload != str(workload):
+            raise InvalidToken(
+                f"proof: claims workload {claims.workload[:300]!r}; its leaf is of {str(workload)!r}"
+            )
+        serial = f"{leaf.serial_number:x}"
+        return Attested(identity=identity, workload=workload, by="proof", evidence=serial)
+
+    def _verified(self, chain: list[bytes], now: float) -> x509.Certificate:
+        """The leaf, if it leads to an anchor now; raises InvalidCertificate."""
+        if len(chain) > LONGEST_CHAIN:
+            raise InvalidCertificate(f"{len(chain)} certificates; expected {LONGEST_CHAIN} at most")
+        leaf, *between = (load_der(der) for der in chain)
+        policy = PolicyBuilder().store(Store(list(self._anchors()))).max_chain_depth(LONGEST_CHAIN)
+        try:
+            policy.time(datetime.fromtimestamp(now, UTC)).build_client_verifier().verify(
+                leaf, between
+            )
+        except VerificationError as error:
+            raise InvalidCertificate(f"the leaf does not lead to an anchor: {error}") from None
+        return leaf
