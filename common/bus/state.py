@@ -1,6 +1,6 @@
 """Retained documents: written with the expected revision, read with a direct get."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -116,27 +116,32 @@ async def scan(connection: Connection, state: State[M]) -> dict[str, Revision[M]
     the compare-and-set of `put` says so. What does not decode is counted, logged and left out.
     """
     found: dict[str, Revision[M]] = {}
-    start: int | None = 1
-    while start is not None:
-        page = await _page(connection, state, start)
-        start = None
-        for message in page:
-            stored = headers(message).get("Nats-Subject", "")
-            heard = "tulle." + stored.removeprefix("put.")
-            revision = sequence(message)
-            document = decode(connection, state, heard, message.data)
-            if document is not None:
-                found[heard] = Revision(document, revision)
-            pending = int(headers(message).get("Nats-Num-Pending", "0"))
-            start = revision + 1 if pending else None
+    async for message in stored(connection, state.stream, state.written):
+        subject = headers(message).get("Nats-Subject", "")
+        heard = "tulle." + subject.removeprefix("put.")
+        document = decode(connection, state, heard, message.data)
+        if document is not None:
+            found[heard] = Revision(document, sequence(message))
     return found
 
 
-async def _page(connection: Connection, state: State[M], start: int) -> list[Msg]:
+async def stored(connection: Connection, stream: str, subject: str) -> AsyncGenerator[Msg, None]:
+    """All that a stream holds under a subject with wildcards, oldest first; raises BusUnavailable."""
+    start: int | None = 1
+    while start is not None:
+        page = await _page(connection, stream, subject, start)
+        start = None
+        for message in page:
+            yield message
+            pending = int(headers(message).get("Nats-Num-Pending", "0"))
+            start = sequence(message) + 1 if pending else None
+
+
+async def _page(connection: Connection, stream: str, subject: str, start: int) -> list[Msg]:
     """Up to a page of messages from sequence `start` on, by a batched direct get."""
     client = connection.client()
     send, receive = anyio.create_memory_object_stream[Msg](_SCAN_PAGE + 1)
-    question: dict[str, Any] = {"seq": start, "next_by_subj": state.written, "batch": _SCAN_PAGE}
+    question: dict[str, Any] = {"seq": start, "next_by_subj": subject, "batch": _SCAN_PAGE}
 
     async def hear(message: Msg) -> None:
         send.send_nowait(message)
@@ -146,13 +151,13 @@ async def _page(connection: Connection, state: State[M], start: int) -> list[Msg
     page: list[Msg] = []
     try:
         await client.publish(
-            f"$JS.API.DIRECT.GET.{state.stream}", msgspec.json.encode(question), reply=inbox
+            f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(question), reply=inbox
         )
         with anyio.fail_after(_SCAN_TIMEOUT):
-            while not _ends(message := await receive.receive(), state):
+            while not _ends(message := await receive.receive(), stream):
                 page.append(message)
     except TimeoutError:
-        raise BusUnavailable(f"{state.written}: no answer within {_SCAN_TIMEOUT:g} s") from None
+        raise BusUnavailable(f"{subject}: no answer within {_SCAN_TIMEOUT:g} s") from None
     finally:
         send.close()
         receive.close()
@@ -161,11 +166,11 @@ async def _page(connection: Connection, state: State[M], start: int) -> list[Msg
     return page
 
 
-def _ends(message: Msg, state: State[M]) -> bool:
+def _ends(message: Msg, stream: str) -> bool:
     """True if this is not a document but the end of the page; raises BusUnavailable if it is neither."""
     status = headers(message).get("Status")
     if status is None:
         return False
     if status in ("204", "404"):  # end of the batch; nothing at all
         return True
-    raise BusUnavailable(f"{state.written}: {state.stream} answered {status}")
+    raise BusUnavailable(f"{stream} answered {status}")
