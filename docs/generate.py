@@ -66,7 +66,7 @@ destination's directory, see `Settings` in [subjects.md](subjects.md).
 
 def subjects_page() -> str:
     """docs/subjects.md: one table of subjects, then the fields of every message."""
-    rows = [_subject_row(function) for function in _own_functions(subjects)]
+    rows = [_subject_row(function) for function in _own_functions(subjects) if _spells(function)]
     table = "\n".join(["| subject | kind | message | |", "|---|---|---|---|", *rows])
     families = "\n".join(_family(module) for module in FAMILIES)
     return f"{SUBJECTS_HEAD}\n{table}\n{families}"
@@ -90,6 +90,12 @@ def _own_functions(module: ModuleType) -> Iterator[Callable[..., Any]]:
             yield value
 
 
+def _spells(function: Callable[..., Any]) -> bool:
+    """True for a function that spells a subject; others read one."""
+    back = get_type_hints(function)["return"]
+    return get_origin(back) in (Question, State, Topic)
+
+
 def _subject_row(function: Callable[..., Any]) -> str:
     subject, topic = _sampled(function)
     doc = _first_line(function)
@@ -101,7 +107,7 @@ def _subject_row(function: Callable[..., Any]) -> str:
             return f"| `{subject}` | state in `{topic.stream}` | {_link(topic.message)} | {doc} |"
         case Topic():
             return f"| `{subject}` | topic | {_link(topic.message)} | {doc} |"
-    return f"| `{subject}` | pattern | | {doc} |"
+    raise TypeError(f"{function.__name__} spells no subject")
 
 
 def _sampled(function: Callable[..., Any]) -> tuple[str, Any]:
@@ -121,8 +127,7 @@ def _sampled(function: Callable[..., Any]) -> tuple[str, Any]:
         arguments.append(sample)
         shown.update(places)
     topic = function(*arguments)
-    subject = topic if isinstance(topic, str) else topic.subject
-    tokens = subject.split(".")
+    tokens = topic.subject.split(".")
     for stand_in, place in shown.items():
         tokens = [token.replace(stand_in, place) for token in tokens]
     return ".".join(tokens), topic
