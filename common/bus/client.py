@@ -15,7 +15,7 @@ from common.bus.admission import Admission
 from common.bus.connection import Connection, Stats
 from common.bus.follow import Follower, Followers
 from common.bus.listening import Subscription, decoding, headers
-from common.bus.serve import Endpoint, Service, Workers
+from common.bus.serve import Answerer, Endpoint, Service, Workers
 from common.bus.state import Revision
 from common.clock import Clock, SystemClock
 from common.contract.topic import Question, State, Topic
@@ -58,7 +58,7 @@ class Bus:
             clock=clock or SystemClock(),
         )
         self._followers = Followers(self.connection)
-        self._services: list[Service] = []
+        self._services: list[Service | Answerer] = []
         self._group: TaskGroup | None = None
 
     @property
@@ -183,14 +183,16 @@ class Bus:
         *,
         queue: str = "",
         concurrency: int = 64,
-    ) -> Subscription:
-        """Answer raw requests with what `handler` makes of payload and headers, until closed.
+    ) -> Answerer:
+        """Answer raw requests with what `handler` makes of payload and headers, `concurrency` at a time.
 
-        If the handler raises, that is logged and the asker hears nothing.
+        If the handler raises, that is logged and the asker hears nothing. Stops in good order with the
+        bus, or before with `stop()`.
         """
-        return await serve.answer_raw(
-            self.connection, subject, handler, queue=queue, concurrency=concurrency
-        )
+        answerer = Answerer(self.connection, subject, handler, queue=queue, concurrency=concurrency)
+        self._services.append(answerer)
+        await self.connection.add(answerer.subscription, settle=True)
+        return answerer
 
     async def sniff(self, subject: str) -> AsyncGenerator[Sighting, None]:
         """Everything on a subject as it is: subject, payload, headers. A slow reader misses some."""

@@ -97,6 +97,8 @@ class Follower(Generic[M]):
 
     async def ask(self) -> None:
         """Subscribe if that has not been done, and get what is stored; raises BusUnavailable."""
+        if self._subscription.closed:
+            return
         connection = self._followers.connection
         await connection.add(self._subscription)
         message = await fetch(connection, self.state.stream, self.state.written)

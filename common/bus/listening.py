@@ -65,6 +65,9 @@ class Subscription:
             pending_msgs_limit=self._most_waiting,
             pending_bytes_limit=_MOST_WAITING_BYTES,
         )
+        if self._closed:  # while the server was told
+            await unsubscribe(current)
+            return
         self._current = current
         if self._on_slow is not None:
             self._connection.on_slow[current] = self._on_slow
@@ -82,10 +85,20 @@ class Subscription:
         self._connection.remove(self)
         if self._current is not None:
             self._connection.on_slow.pop(self._current, None)
-            self._connection.spawn(_unsubscribe, self._current)
+            self._connection.spawn(unsubscribe, self._current)
+
+    async def drain(self) -> None:
+        """Ask for nothing more, and wait until all that has arrived has been handed to the callback."""
+        self._connection.remove(self)
+        if self._current is not None and not self._closed:
+            # A connection that has ended has taken its subscriptions with it.
+            with suppress(Error, OSError):
+                await self._current.drain()  # type: ignore[no-untyped-call]
+        self._closed = True
 
 
-async def _unsubscribe(subscription: NatsSubscription) -> None:
+async def unsubscribe(subscription: NatsSubscription) -> None:
+    """End a subscription of nats-py, if it still is one."""
     # Of a connection that is no more there is nothing to end.
     with suppress(Error, OSError):
         await subscription.unsubscribe()

@@ -22,7 +22,7 @@ from nats.micro.service import Service as MicroService
 from common.bus.connection import Connection
 from common.bus.listening import Subscription, headers
 from common.contract.topic import Question
-from common.errors import BusUnavailable, InvalidMessage, InvalidName, MeshError, Refused
+from common.errors import InvalidMessage, InvalidName, MeshError, Refused
 from common.log import fields
 
 log = logging.getLogger("common.bus")
@@ -129,11 +129,15 @@ class Service:
         if self._micro is not None:
             # A connection that has ended has taken its subscriptions with it.
             with suppress(Error, OSError):
-                await self._micro.stop()
+                await _drain(self._micro)
         await self._workers.finish()
 
     def _handler(self, endpoint: Endpoint[Any, Any]) -> Callable[[Request], Awaitable[None]]:
         async def handle(request: Request) -> None:
+            # The asker names where the answer goes, and we may write where it may not.
+            if not request._msg.reply.startswith("_INBOX."):
+                return
+
             async def work() -> None:
                 payload, given = await self._answer(endpoint, request)
                 # Whoever asked is told by silence if the connection is gone.
@@ -175,25 +179,40 @@ def check(message: Msg) -> None:
         raise Refused(given.get(ERROR_HEADER) or f"error {given[ERROR_CODE_HEADER]}")
 
 
-async def answer_raw(
-    connection: Connection,
-    subject: str,
-    handler: Callable[[bytes, Mapping[str, str]], Awaitable[bytes]],
-    *,
-    queue: str,
-    concurrency: int,
-) -> Subscription:
-    """Answer requests on `subject` with what `handler` returns; if it raises, there is no answer."""
-    workers = Workers(connection, concurrency)
+async def _drain(micro: MicroService) -> None:
+    """Ask for nothing more, and hand over what has arrived: nats-py's own `stop` would drop that."""
+    for endpoint in micro._endpoints:
+        await endpoint._subscription.drain()
+    for subscription in micro._subscriptions.values():
+        await subscription.drain()
 
-    async def hear(message: Msg) -> None:
+
+class Answerer:
+    """Answers raw requests on one subject; `stop` ends it in good order."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        subject: str,
+        handler: Callable[[bytes, Mapping[str, str]], Awaitable[bytes]],
+        *,
+        queue: str,
+        concurrency: int,
+    ) -> None:
+        self._connection = connection
+        self._handler = handler
+        self._workers = Workers(connection, concurrency)
+        self.subscription = Subscription(connection, subject, self._hear, queue=queue)
+
+    async def stop(self) -> None:
+        """Take no more requests, finish those begun."""
+        await self.subscription.drain()
+        await self._workers.finish()
+
+    async def _hear(self, message: Msg) -> None:
         async def work() -> None:
-            answer = await handler(message.data, headers(message))
-            if message.reply and not await connection.publish(message.reply, answer):
-                raise BusUnavailable("the answer could not be sent")
+            answer = await self._handler(message.data, headers(message))
+            if message.reply and not await self._connection.publish(message.reply, answer):
+                log.warning("an answer could not be sent", extra=fields(subject=message.subject))
 
-        await workers.hand_over(work, subject)
-
-    subscription = Subscription(connection, subject, hear, queue=queue)
-    await connection.add(subscription, settle=True)
-    return subscription
+        await self._workers.hand_over(work, message.subject)

@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 import msgspec
 from nats.aio.msg import Msg
+from nats.errors import Error
 
 from common.bus.connection import Connection
-from common.bus.listening import decode, headers
+from common.bus.listening import decode, headers, unsubscribe
 from common.contract.topic import State
 from common.errors import BusUnavailable, InvalidMessage, RevisionConflict
 
@@ -140,37 +141,32 @@ async def stored(connection: Connection, stream: str, subject: str) -> AsyncGene
 async def _page(connection: Connection, stream: str, subject: str, start: int) -> list[Msg]:
     """Up to a page of messages from sequence `start` on, by a batched direct get."""
     client = connection.client()
-    send, receive = anyio.create_memory_object_stream[Msg](_SCAN_PAGE + 1)
-    question: dict[str, Any] = {"seq": start, "next_by_subj": subject, "batch": _SCAN_PAGE}
+    question = {"seq": start, "next_by_subj": subject, "batch": _SCAN_PAGE}
+    inbox = client.new_inbox()
+    page: list[Msg] = []
+    ended = anyio.Event()
 
     async def hear(message: Msg) -> None:
-        send.send_nowait(message)
+        page.append(message)
+        if "Status" in headers(message):
+            ended.set()
 
-    inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox, cb=hear)
-    page: list[Msg] = []
+    subscription = None
     try:
-        await client.publish(
-            f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(question), reply=inbox
-        )
         with anyio.fail_after(_SCAN_TIMEOUT):
-            while not _ends(message := await receive.receive(), stream):
-                page.append(message)
+            subscription = await client.subscribe(inbox, cb=hear)
+            await client.publish(
+                f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(question), reply=inbox
+            )
+            await ended.wait()
     except TimeoutError:
         raise BusUnavailable(f"{subject}: no answer within {_SCAN_TIMEOUT:g} s") from None
+    except (Error, OSError) as error:
+        raise BusUnavailable(f"{subject}: {error}") from None
     finally:
-        send.close()
-        receive.close()
-        with anyio.CancelScope(shield=True):
-            await subscription.unsubscribe()
+        if subscription is not None:
+            connection.spawn(unsubscribe, subscription)
+    status = headers(page.pop()).get("Status")
+    if status not in ("204", "404"):  # the end of the page; nothing at all
+        raise BusUnavailable(f"{subject}: {stream} answered {status}")
     return page
-
-
-def _ends(message: Msg, stream: str) -> bool:
-    """True if this is not a document but the end of the page; raises BusUnavailable if it is neither."""
-    status = headers(message).get("Status")
-    if status is None:
-        return False
-    if status in ("204", "404"):  # end of the batch; nothing at all
-        return True
-    raise BusUnavailable(f"{stream} answered {status}")
