@@ -7,7 +7,7 @@ Lists are comma-separated. Nothing else in Tulle reads the environment.
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
@@ -62,7 +62,8 @@ def _split(text: str) -> list[str]:
 
 
 def _is_list(hint: Any) -> bool:
-    return get_origin(getattr(hint, "__origin__", hint)) in (list, tuple)
+    plain = hint.__origin__ if get_origin(hint) is Annotated else hint
+    return get_origin(plain) in (list, tuple)
 
 
 def _expected(hint: Any) -> str:

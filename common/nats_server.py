@@ -44,7 +44,8 @@ class NatsServer:
 
     `config` is the text of a configuration, or the path of one (used in place, so that its relative
     includes hold); it names no port. With `port=0` the server picks a free one and keeps it over
-    `restart()`. `store` is JetStream's folder; without it there is a temporary one, removed at the end.
+    `restart()`. `store` is JetStream's folder, unless the configuration names one; without it there is a
+    temporary one, removed at the end.
     Log lines go to `log_file` in the work folder.
     """
 
@@ -155,12 +156,15 @@ class NatsServer:
             path.touch(mode=0o600)
             path.write_text(config)
             config = path
-        store = self._store or self._folder / "store"
+        store = ["-sd", str(self._store or self._folder / "store")]
+        # The server refuses to be told twice; a configuration that says it knows best.
+        if "store_dir" in config.read_text():
+            store = []
         for old in self._folder.glob("*.ports"):
             old.unlink()
         return [
             *(str(find_binary()), "-c", str(config), "-a", self.host, "-p", str(self.port or -1)),
-            *("-js", "-sd", str(store), "-l", str(self.log_file)),
+            *("-js", *store, "-l", str(self.log_file)),
             *("--ports_file_dir", str(self._folder)),
         ]
 

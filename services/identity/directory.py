@@ -138,11 +138,18 @@ class MeshDirectory:
 
     def account(self) -> nkey.KeyPair:
         """What signs who is admitted to the bus."""
-        return self._seed(self.account_file, nkey.ACCOUNT)
+        return self.seed(self.account_file, nkey.ACCOUNT)
 
     def user(self, role: Role) -> nkey.KeyPair:
         """The nkey of a role."""
-        return self._seed(self.seed_file(role), nkey.USER)
+        return self.seed(self.seed_file(role), nkey.USER)
+
+    def seed(self, path: Path, kind: int) -> nkey.KeyPair:
+        """The nkey in a file."""
+        try:
+            return nkey.load(self.read(path).decode("ascii", "replace"), kind)
+        except InvalidCertificate as error:
+            raise InvalidSettings(f"{path}: {error}") from None
 
     def _certificates(self, path: Path) -> list[x509.Certificate]:
         try:
@@ -159,9 +166,3 @@ class MeshDirectory:
         if chain[0].public_key() != key.public_key():
             raise InvalidSettings(f"{key_path}: not the key of the certificate in {path}")
         return Pair(tuple(chain), key)
-
-    def _seed(self, path: Path, kind: int) -> nkey.KeyPair:
-        try:
-            return nkey.load(self.read(path).decode("ascii", "replace"), kind)
-        except InvalidCertificate as error:
-            raise InvalidSettings(f"{path}: {error}") from None

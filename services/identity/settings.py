@@ -1,0 +1,25 @@
+"""What the identity service is told from the environment."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from common.log import Format, Level
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`TULLE_` and the field's name in capitals; see `common.config`."""
+
+    dir: Annotated[str, Meta(description="the mesh directory, such as /var/lib/tulle/mesh")]
+    bus: tuple[str, ...] = ()
+    """Where NATS is; if not given, what the mesh directory says."""
+    trust_domain: str = ""
+    """If given, it must be the mesh directory's."""
+    trust_anchors_file: str = ""
+    nkey_file: str = ""
+    leaf_seconds: Annotated[float, Meta(ge=2, le=30 * 86_400)] = 86_400.0
+    """How long a leaf lives."""
+    admin_listen: str = "127.0.0.1:9990"
+    log_level: Level = "info"
+    log_format: Format = "plain"
