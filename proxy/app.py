@@ -1,0 +1,161 @@
+"""The proxy as a whole: started from the ground up, stopped from the top down."""
+
+import gc
+import logging
+import ssl
+from pathlib import Path
+
+import anyio
+
+from common import config, log
+from common.bus import Bus
+from common.clock import SystemClock
+from common.contract import subjects
+from common.errors import InvalidName, InvalidSettings
+from common.lifecycle import Stop
+from proxy.admin import admin
+from proxy.control.certify import Credentials
+from proxy.control.discovery import Discovery
+from proxy.control.kept import Kept
+from proxy.control.policy import Policy
+from proxy.control.report import Reporter
+from proxy.inbound.arrivals import Inbound
+from proxy.observe.counters import Counters
+from proxy.outbound.arrivals import Outbound
+from proxy.settings import Settings
+from proxy.transport.sweep import Sweep
+
+logger = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 1.0
+"""After `draining` was said, peers still come for as long as the news takes to reach them."""
+_GC_THRESHOLD = 50_000
+
+
+async def main(stop: Stop) -> None:
+    """Run a proxy until it is told to stop."""
+    settings = config.load(Settings)
+    try:
+        name, identity = settings.name, settings.identity
+    except InvalidName as error:
+        raise InvalidSettings(str(error)) from None
+    log.setup(settings.log_level, settings.log_format)
+    clock = SystemClock()
+    credentials = Credentials.from_settings(settings, clock)
+    kept = Kept(Path(settings.state_dir))
+    bus = Bus(
+        settings.bus,
+        name=f"proxy {name}",
+        tls=credentials.bus_context,
+        token=credentials.bus_token,
+        inbox_prefix=subjects.inbox(name),
+        clock=clock,
+    )
+    counters = Counters()
+    sweep = Sweep()
+    async with bus, anyio.create_task_group() as group:
+        discovery = Discovery(bus, kept, clock, counters.lookup_unanswered)
+        policy = Policy(bus, kept, name, discovery.settings)
+
+        def revisions() -> dict[str, int]:
+            found = discovery.revisions()
+            for watch in (policy.watch, credentials):
+                if watch.revision:
+                    found[watch.subject] = watch.revision
+            return found
+
+        reporter = Reporter(bus, settings, counters, discovery.settings, revisions, clock)
+        outbound = Outbound(
+            settings,
+            group=group,
+            sweep=sweep,
+            discovery=discovery,
+            credentials=credentials.current,
+            counters=counters,
+            clock=clock,
+        )
+        inbound = Inbound(
+            settings,
+            group=group,
+            sweep=sweep,
+            policy=policy,
+            credentials=credentials.current,
+            counters=counters,
+            clock=clock,
+        )
+
+        def is_ready() -> bool:
+            held = credentials.current.value
+            certified = held is not None and held.valid(clock.now())
+            return certified and policy.known.value and not stop.requested
+
+        def gauges() -> dict[str, float]:
+            held = credentials.current.value
+            return {
+                "proxy_ready": is_ready(),
+                "proxy_bus_connected": bus.connected.value,
+                "proxy_inbound_connections": inbound.open,
+                "proxy_outbound_connections": outbound.open,
+                "proxy_inbound_warm_connections": inbound.carrier.idle,
+                "proxy_outbound_warm_connections": outbound.carrier.idle,
+                "identity_cert_expiration_timestamp_seconds": held.not_after if held else 0.0,
+                "process_start_time_seconds": reporter.started,
+            }
+
+        discovery.settings.on_change(lambda mesh: log.set_level(mesh.log_level))
+        server = admin(settings.admin_listen, is_ready=is_ready, counters=counters, gauges=gauges)
+        async with server:
+            for task in (
+                sweep.run,
+                kept.run,
+                discovery.run,
+                reporter.run_reports,
+                reporter.run_acks,
+            ):
+                group.start_soon(task)
+            group.start_soon(credentials.run, bus)
+            try:
+                await outbound.start()
+                await inbound.start()
+            except OSError as error:
+                raise InvalidSettings(f"cannot listen: {error}") from None
+            logger.info(
+                "started",
+                extra=log.fields(workload=name, identity=identity, openssl=ssl.OPENSSL_VERSION),
+            )
+            group.start_soon(_announce, reporter, credentials, policy)
+            gc.freeze()
+            gc.set_threshold(_GC_THRESHOLD)
+            await stop.wait()
+            await _drain(settings, reporter, outbound, inbound)
+            kept.save()
+            await reporter.report(final=True)
+            await reporter.announce("stopped")
+        group.cancel_scope.cancel()
+
+
+async def _announce(reporter: Reporter, credentials: Credentials, policy: Policy) -> None:
+    await reporter.announce("started")
+    await credentials.current.wait_for(lambda held: held is not None)
+    await policy.known.wait_for(bool)
+    await reporter.announce("ready")
+    logger.info("ready")
+
+
+async def _drain(
+    settings: Settings, reporter: Reporter, outbound: Outbound, inbound: Inbound
+) -> None:
+    """Say that we go, serve while clients leave, then wait for what is open, within the grace period."""
+    logger.info("draining", extra=log.fields(inbound=inbound.open, outbound=outbound.open))
+    await reporter.announce("draining")
+    with anyio.move_on_after(settings.shutdown_grace_seconds):
+        await anyio.sleep(LEAVE_SECONDS)
+        inbound.drain()
+        outbound.drain()
+        while inbound.open or outbound.open:
+            await anyio.sleep(0.05)
+    if inbound.open or outbound.open:
+        logger.warning(
+            "grace period is over",
+            extra=log.fields(inbound=inbound.open, outbound=outbound.open),
+        )

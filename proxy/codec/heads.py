@@ -1,0 +1,134 @@
+"""What a request and a response are, whatever version of HTTP carried them.
+
+Heads hold end-to-end fields only: what belongs to one connection (`connection`, `keep-alive`,
+`transfer-encoding`, `upgrade`, …; RFC 9110 §7.6.1) is taken out when a head is read and made anew
+when it is written.
+"""
+
+from common.errors import MeshError
+
+Headers = list[tuple[bytes, bytes]]
+"""Field names in lower case, and values without white space around them, in order of arrival."""
+
+NO_BODY = 0
+UNKNOWN = -1
+"""A body that ends when its framing says so: chunked, a stream, or the end of the connection."""
+
+
+class BadMessage(MeshError):
+    """What arrived is not HTTP as RFC 9112 defines it; `word` names the rule that it broke."""
+
+    reason = "bad-message"
+
+    def __init__(self, word: str, status: int = 400) -> None:
+        super().__init__(word)
+        self.word = word
+        self.status = status
+
+
+class RequestHead:
+    """The head of a request."""
+
+    __slots__ = (
+        "absolute",
+        "authority",
+        "body",
+        "expects_continue",
+        "headers",
+        "keep_alive",
+        "method",
+        "minor",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        authority: bytes,
+        headers: Headers,
+        *,
+        body: int = NO_BODY,
+        minor: int = 1,
+        keep_alive: bool = True,
+        expects_continue: bool = False,
+        upgrade: bytes = b"",
+        absolute: bool = False,
+    ) -> None:
+        self.method = method
+        self.target = target
+        """Origin-form (`/path?query`), `*`, or for CONNECT the authority."""
+        self.authority = authority
+        """From the target if that was absolute (RFC 9112 §3.2.2), else from the Host field."""
+        self.headers = headers
+        self.body = body
+        """Length in bytes, NO_BODY or UNKNOWN."""
+        self.minor = minor
+        """The client speaks HTTP/1.`minor`."""
+        self.keep_alive = keep_alive
+        self.expects_continue = expects_continue
+        self.upgrade = upgrade
+        """The protocol that the client would rather speak (`websocket`); empty if none."""
+        self.absolute = absolute
+        """The target came in absolute-form, as to a forward proxy."""
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method.decode()} {self.authority.decode()} {self.target.decode('latin-1')}>"
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the first field called `name` (lower case)."""
+        for field, value in self.headers:
+            if field == name:
+                return value
+        return None
+
+
+class ResponseHead:
+    """The head of a response."""
+
+    __slots__ = (
+        "body",
+        "headers",
+        "keep_alive",
+        "minor",
+        "phrase",
+        "status",
+        "until_close",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        *,
+        body: int = NO_BODY,
+        phrase: bytes = b"",
+        minor: int = 1,
+        keep_alive: bool = True,
+        upgrade: bytes = b"",
+        until_close: bool = False,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        """Length in bytes, NO_BODY or UNKNOWN."""
+        self.phrase = phrase
+        self.minor = minor
+        self.keep_alive = keep_alive
+        """The server will take another request on the same connection."""
+        self.upgrade = upgrade
+        """With status 101: the protocol that is spoken from here on."""
+        self.until_close = until_close
+        """The body ends when the connection does (HTTP/1.0's way)."""
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} body={self.body}>"
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the first field called `name` (lower case)."""
+        for field, value in self.headers:
+            if field == name:
+                return value
+        return None

@@ -1,0 +1,9 @@
+"""What the proxy knows from the bus, what it says there, and what it keeps over a restart.
+
+certify    who it is: key, certificate, trust
+kept       documents on disk
+watch      one document, followed
+discovery  where things are
+policy     what it must know about its own workload
+report     phases, measurements, acknowledgements
+"""

@@ -1,0 +1,311 @@
+"""Where things are: what destination says of the addresses and services that this workload talks to.
+
+Nothing is followed that was not asked for, and what is not asked for any more is followed no longer,
+so memory grows with what the workload talks to and not with the cluster.
+"""
+
+import ipaddress
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+
+from common.bus import Bus
+from common.clock import Clock
+from common.contract import subjects
+from common.contract.discovery import Endpoint, EndpointSlice, Hint, Settings
+from common.contract.topic import State
+from common.errors import InvalidName
+from common.latest import Latest
+from common.log import fields
+from common.names import ServiceName
+from proxy.control.kept import Kept
+from proxy.control.watch import Watch
+from proxy.decide.balance import Balancer
+
+ANSWER_SECONDS = 0.5
+"""A lookup that is not answered by then is passed through: discovery must not break traffic."""
+SILENCE_SECONDS = 5.0
+"""For so long nobody waits again for a lookup that was not answered."""
+UNUSED_SECONDS = 600.0
+MOST_ENTRIES = 10_000
+"""Addresses, and services, followed at a time; what is beyond is passed through."""
+MOST_PORTS = 256
+"""Ports of one workload's address whose latency is remembered."""
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+class Backend:
+    """A port of a service, or of a workload's own address, and the endpoints behind it."""
+
+    __slots__ = ("balancer", "hint", "port", "service")
+
+    def __init__(self, service: str, port: int, hint: Hint, balancer: Balancer) -> None:
+        self.service = service
+        """`name.namespace`; empty for an address that is a workload's own."""
+        self.port = port
+        self.hint = hint
+        self.balancer = balancer
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.service or 'address'}:{self.port} {self.hint} {self.balancer}>"
+
+
+class Passthrough:
+    """Nothing is known there: traffic goes where it was going, untouched."""
+
+    def __repr__(self) -> str:
+        return "<Passthrough>"
+
+
+PASSTHROUGH = Passthrough()
+Target = Backend | Passthrough
+
+
+class Discovery:
+    """Answers lookups at once where it can."""
+
+    def __init__(self, bus: Bus, kept: Kept, clock: Clock, unanswered: Callable[[], None]) -> None:
+        self._bus = bus
+        self._kept = kept
+        self._clock = clock
+        self._unanswered = unanswered
+        self._addresses: dict[str, _AddressEntry] = {}
+        self._services: dict[ServiceName, _ServiceEntry] = {}
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        self._inside: dict[str, bool] = {}
+        self._moved = anyio.Event()
+        self._settings = Watch(bus, kept, subjects.settings(), self._apply_settings)
+        self.settings = Latest(Settings())
+        """The mesh-wide settings in force."""
+        self._apply_settings()
+
+    def lookup(self, address: str, port: int) -> Target | None:
+        """What is at an IP address and port; None if `resolve` must be asked, which may wait."""
+        entry = self._addresses.get(address)
+        if entry is None:
+            if not self._is_inside(address) or len(self._addresses) >= MOST_ENTRIES:
+                return PASSTHROUGH
+            entry = self._addresses[address] = _AddressEntry(self, address)
+        entry.used = self._clock.monotonic()
+        return entry.target(port)
+
+    def lookup_name(self, name: ServiceName, port: int) -> Target | None:
+        """The same for a service by its name; PASSTHROUGH if there is none, or it has no such port."""
+        entry = self.service(name)
+        return PASSTHROUGH if entry is None else entry.target(port)
+
+    async def resolve(self, address: str, port: int) -> Target:
+        """Wait for the answer, for ANSWER_SECONDS at most; then PASSTHROUGH."""
+        entry = self._addresses.get(address)
+        return PASSTHROUGH if entry is None else await self._answer(entry, port)
+
+    async def resolve_name(self, name: ServiceName, port: int) -> Target:
+        """The same for a service by its name."""
+        entry = self._services.get(name)
+        return PASSTHROUGH if entry is None else await self._answer(entry, port)
+
+    async def _answer(self, entry: "_AddressEntry | _ServiceEntry", port: int) -> Target:
+        with anyio.move_on_after(ANSWER_SECONDS):
+            while (target := entry.target(port)) is None:
+                await self._moved.wait()
+            return target
+        entry.silent_until = self._clock.monotonic() + SILENCE_SECONDS
+        self._unanswered()
+        return PASSTHROUGH
+
+    async def run(self) -> None:
+        """Forget what nobody asks for, for ever."""
+        while True:
+            await anyio.sleep(UNUSED_SECONDS / 20)
+            self.forget_unused()
+
+    def forget_unused(self) -> None:
+        """Follow no longer what was not asked for in UNUSED_SECONDS."""
+        before = self._clock.monotonic() - UNUSED_SECONDS
+        for address in [a for a, entry in self._addresses.items() if entry.used < before]:
+            self._addresses.pop(address).close()
+        for name in [n for n, entry in self._services.items() if entry.used < before]:
+            self._services.pop(name).close()
+
+    def revisions(self) -> dict[str, int]:
+        """The revisions in force of everything followed, by subject."""
+        watches: list[Watch[Any]] = [
+            self._settings,
+            *(entry.watch for entry in self._addresses.values()),
+        ]
+        for service in self._services.values():
+            watches += [service.watch, *service.slices.values()]
+        return {watch.subject: watch.revision for watch in watches if watch.revision}
+
+    def service(self, name: ServiceName) -> "_ServiceEntry | None":
+        """The entry of a service, made if need be; None if there are too many."""
+        entry = self._services.get(name)
+        if entry is None:
+            if len(self._services) >= MOST_ENTRIES:
+                return None
+            entry = self._services[name] = _ServiceEntry(self, name)
+        entry.used = self._clock.monotonic()
+        return entry
+
+    def watch(self, state: State[M], changed: Callable[[], None]) -> Watch[M]:
+        """Follow one more document."""
+
+        def moved() -> None:
+            changed()
+            moved, self._moved = self._moved, anyio.Event()
+            moved.set()
+
+        return Watch(self._bus, self._kept, state, moved)
+
+    def balancer(self) -> Balancer:
+        """One more balancer."""
+        return Balancer(self._clock)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock.monotonic()
+
+    def _apply_settings(self) -> None:
+        settings = self._settings.document or Settings()
+        self._networks = [
+            ipaddress.ip_network(text, strict=False) for text in settings.cluster_networks
+        ]
+        self._inside.clear()
+        self.settings.set(settings)
+
+    def _is_inside(self, address: str) -> bool:
+        """Whether an address is in the cluster's networks; remembered, because asked for each connection."""
+        known = self._inside.get(address)
+        if known is None:
+            ip = ipaddress.ip_address(address)
+            known = any(
+                ip in network for network in self._networks if network.version == ip.version
+            )
+            if len(self._inside) >= MOST_ENTRIES:
+                self._inside.clear()
+            self._inside[address] = known
+        return known
+
+
+class _ServiceEntry:
+    """A service with its slices, and a backend for each of its ports."""
+
+    def __init__(self, discovery: Discovery, name: ServiceName) -> None:
+        self._discovery = discovery
+        self._name = name
+        self._backends: dict[int, Backend] = {}
+        self.slices: dict[str, Watch[EndpointSlice]] = {}
+        self.used = 0.0
+        self.silent_until = 0.0
+        self.watch = discovery.watch(subjects.service(name), self._changed)
+        self._changed()
+
+    def target(self, port: int) -> Target | None:
+        """See Discovery.lookup."""
+        backend = self._backends.get(port)
+        if backend is not None:
+            return backend
+        if self._complete or self.silent_until > self._discovery.now():
+            return PASSTHROUGH
+        return None
+
+    def close(self) -> None:
+        """Follow none of it any longer."""
+        self.watch.close()
+        for watch in self.slices.values():
+            watch.close()
+
+    @property
+    def _complete(self) -> bool:
+        return self.watch.known and all(watch.known for watch in self.slices.values())
+
+    def _changed(self) -> None:
+        service = self.watch.document
+        wanted = service.slices if service is not None else ()
+        for gone in self.slices.keys() - set(wanted):
+            self.slices.pop(gone).close()
+        for name in wanted:
+            if name not in self.slices:
+                self.slices[name] = self._discovery.watch(
+                    subjects.endpoints(self._name, name), self._rebuild
+                )
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Bring the backends up to what is known, once it is all known."""
+        if not self._complete:
+            return
+        service = self.watch.document
+        ports = {port.port: port for port in service.ports} if service is not None else {}
+        for number in self._backends.keys() - ports.keys():
+            self._backends.pop(number).balancer.update([])
+        endpoints = [
+            e for watch in self.slices.values() if watch.document for e in watch.document.endpoints
+        ]
+        for number, port in ports.items():
+            backend = self._backends.get(number)
+            if backend is None:
+                backend = Backend(str(self._name), number, port.hint, self._discovery.balancer())
+                self._backends[number] = backend
+            backend.hint = port.hint
+            backend.balancer.update(
+                [(e, e.ports[port.name]) for e in endpoints if port.name in e.ports]
+            )
+
+
+class _AddressEntry:
+    """What lives at one IP address: a service, a workload, or nothing that is known."""
+
+    def __init__(self, discovery: Discovery, address: str) -> None:
+        self._discovery = discovery
+        self._backends: dict[int, Backend] = {}
+        self._service: ServiceName | None = None
+        self.used = 0.0
+        self.silent_until = 0.0
+        self.watch = discovery.watch(subjects.address(address), self._changed)
+        self._changed()
+
+    def target(self, port: int) -> Target | None:
+        """See Discovery.lookup."""
+        if not self.watch.known:
+            return PASSTHROUGH if self.silent_until > self._discovery.now() else None
+        document = self.watch.document
+        if document is None:
+            return PASSTHROUGH
+        if self._service is not None:
+            return self._discovery.lookup_name(self._service, port)
+        return PASSTHROUGH if document.workload is None else self._workload(document.workload, port)
+
+    def close(self) -> None:
+        """Follow it no longer."""
+        self.watch.close()
+
+    def _changed(self) -> None:
+        self._backends.clear()
+        self._service = None
+        document = self.watch.document
+        if document is not None and document.service:
+            try:
+                self._service = ServiceName.parse(document.service)
+            except InvalidName as error:
+                log.warning(
+                    "address ignored", extra=fields(subject=self.watch.subject, error=error)
+                )
+
+    def _workload(self, workload: Endpoint, port: int) -> Backend:
+        backend = self._backends.get(port)
+        if backend is None:
+            opaque = (
+                port in workload.opaque_ports or port in self._discovery.settings.value.opaque_ports
+            )
+            backend = Backend(
+                "", port, "opaque" if opaque else "detect", self._discovery.balancer()
+            )
+            backend.balancer.update([(workload, port)])
+            if len(self._backends) < MOST_PORTS:
+                self._backends[port] = backend
+        return backend

@@ -1,0 +1,97 @@
+"""What the proxy says on the bus: its phases, what it measured, and which revisions it has in force."""
+
+import logging
+from collections.abc import Callable
+
+import anyio
+
+from common.bus import Bus
+from common.clock import Clock
+from common.contract import subjects
+from common.contract.discovery import Settings as MeshSettings
+from common.contract.events import Ack, Lifecycle, Phase
+from common.latest import Latest
+from proxy.observe.counters import Counters, report
+from proxy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ACK_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
+
+
+class Reporter:
+    """Speaks for this proxy on the bus."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        settings: Settings,
+        counters: Counters,
+        mesh: Latest[MeshSettings],
+        revisions: Callable[[], dict[str, int]],
+        clock: Clock,
+    ) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._counters = counters
+        self._mesh = mesh
+        self._revisions = revisions
+        self._clock = clock
+        self.started = clock.now()
+
+    async def announce(self, phase: Phase) -> None:
+        """Say that a phase of the proxy's life begins."""
+        event = Lifecycle(
+            namespace=self._settings.namespace,
+            workload=self._settings.workload,
+            uid=self._settings.uid,
+            phase=phase,
+            time=self._clock.now(),
+        )
+        await self._bus.publish(subjects.lifecycle(self._settings.name, phase), event)
+
+    async def report(self, *, final: bool = False) -> None:
+        """Say what was measured since the start."""
+        message = report(
+            self._counters,
+            namespace=self._settings.namespace,
+            workload=self._settings.workload,
+            owner=self._settings.owner,
+            identity=self._settings.identity.uri,
+            started=self.started,
+            now=self._clock.now(),
+            final=final,
+        )
+        await self._bus.publish(subjects.metrics(self._settings.name), message)
+
+    async def run_reports(self) -> None:
+        """Report every so often, as the mesh's settings say, for ever."""
+        while True:
+            with anyio.move_on_after(self._mesh.value.report_seconds):
+                interval = self._mesh.value.report_seconds
+                await self._mesh.wait_for(lambda mesh, was=interval: mesh.report_seconds != was)
+                continue
+            await self.report()
+            self._counters.forget_idle(self._clock.monotonic())
+
+    async def run_acks(self) -> None:
+        """Say which revisions are in force, when they change and every ACK_SECONDS, for ever."""
+        said: dict[str, int] = {}
+        due = 0.0
+        while True:
+            now = self._clock.monotonic()
+            revisions = self._revisions()
+            if revisions != said or now >= due:
+                await self._bus.publish(subjects.ack(self._settings.name), self._ack(revisions))
+                said, due = revisions, now + ACK_SECONDS
+            await anyio.sleep(_LOOK_SECONDS)
+
+    def _ack(self, revisions: dict[str, int]) -> Ack:
+        return Ack(
+            namespace=self._settings.namespace,
+            workload=self._settings.workload,
+            uid=self._settings.uid,
+            revisions=revisions,
+            time=self._clock.now(),
+        )

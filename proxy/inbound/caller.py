@@ -1,0 +1,57 @@
+"""Who is asking, for which port of the application, and whether that is allowed."""
+
+from collections.abc import Callable
+
+from common.contract.discovery import DefaultPolicy
+from common.contract.telemetry import Peer
+from common.names import Identity
+from proxy.decide.authorize import authorize
+from proxy.observe.counters import Counter, Counters
+from proxy.refusals import Unauthorized
+from proxy.transport.original_dst import Address
+
+NO_TLS = "no-tls-from-remote"
+
+
+class Caller:
+    """One client connection."""
+
+    __slots__ = ("_counter", "_counters", "_policy", "address", "identity", "left", "target")
+
+    def __init__(
+        self,
+        identity: Identity | None,
+        address: str,
+        target: Address,
+        policy: Callable[[], DefaultPolicy],
+        counters: Counters,
+        left: Callable[[], None],
+    ) -> None:
+        self.identity = identity
+        """Proven in the handshake; None without one."""
+        self.address = address
+        self.target = target
+        """The application's address and port."""
+        self.left = left
+        self._policy = policy
+        self._counters = counters
+        self._counter: Counter | None = None
+
+    def refusal(self) -> Unauthorized | None:
+        """Why it may not, by the policy in force now; None if it may."""
+        return authorize(self._policy(), self.identity, self.address)
+
+    def counter(self, protocol: str) -> Counter:
+        """What is counted for it."""
+        counter = self._counter
+        if counter is None or counter.forgotten or counter.key[2] != protocol:
+            identity = self.identity
+            peer = Peer(
+                port=self.target[1],
+                identity=str(identity or ""),
+                namespace=identity.namespace if identity else "",
+                address="" if identity else self.address,
+            )
+            reason = "" if identity else NO_TLS
+            counter = self._counter = self._counters.series("inbound", peer, protocol, reason)
+        return counter

@@ -1,0 +1,224 @@
+"""Connections from the application: where each is going, and what it speaks."""
+
+import functools
+
+from anyio.abc import TaskGroup
+
+from common.clock import Clock
+from common.latest import Latest
+from proxy.codec.heads import BadMessage, ResponseHead
+from proxy.control.certify import Held
+from proxy.control.discovery import Backend, Discovery, Passthrough, Target
+from proxy.observe.counters import Counters
+from proxy.outbound.forward import Forward
+from proxy.outbound.reach import Reach
+from proxy.outbound.requests import Requests
+from proxy.outbound.streams import Streams
+from proxy.refusals import Refusal
+from proxy.session.carrier import Carrier
+from proxy.session.detector import Detector
+from proxy.session.exchange import Exchange
+from proxy.session.http1_server import Http1Server
+from proxy.session.sessions import Sessions
+from proxy.settings import Settings, split_listen
+from proxy.transport.accept import Arrival, Listener
+from proxy.transport.connect import Connector
+from proxy.transport.detect import Protocol
+from proxy.transport.original_dst import Address
+from proxy.transport.sweep import Sweep
+
+IDLE_SECONDS = 30.0
+"""A connection to an endpoint is kept warm for so long."""
+
+
+class Outbound:
+    """The outbound side of the proxy."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        group: TaskGroup,
+        sweep: Sweep,
+        discovery: Discovery,
+        credentials: Latest[Held | None],
+        counters: Counters,
+        clock: Clock,
+    ) -> None:
+        connector = Connector(settings.mark, settings.outbound_connect_seconds)
+        reach = Reach(connector, credentials, counters, clock)
+        listens = [split_listen(text) for text in settings.outbound_listen]
+        self.carrier = Carrier(group, sweep, IDLE_SECONDS)
+        self.sessions = Sessions()
+        self.requests = Requests(group, self.carrier, reach)
+        self.streams = Streams(reach, connector)
+        self.discovery = discovery
+        self.forward = Forward(
+            discovery, settings.namespace, settings.cluster_domain, frozenset(listens)
+        )
+        self.counters = counters
+        self.group = group
+        self.sweep = sweep
+        self.listeners = [
+            Listener(
+                host,
+                port,
+                limit=settings.max_connections,
+                arrived=self._arrived,
+                refused=self._refused,
+            )
+            for host, port in listens
+        ]
+
+    @property
+    def open(self) -> int:
+        """Connections from the application that are open now."""
+        return sum(listener.open for listener in self.listeners)
+
+    async def start(self) -> None:
+        """Listen; raises OSError."""
+        for listener in self.listeners:
+            await listener.start()
+
+    def drain(self) -> None:
+        """Take no new connections, and let those that are open end."""
+        for listener in self.listeners:
+            listener.stop()
+        self.sessions.drain()
+        self.carrier.close_idle()
+
+    def _refused(self) -> None:
+        self.counters.refused_connections += 1
+
+    def _arrived(self, arrival: Arrival) -> None:
+        if arrival.original is None:
+            ForwardClient(self, arrival).start()
+            return
+        target = self.discovery.lookup(*arrival.original)
+        if target is None:
+            self.group.start_soon(self._resolve, arrival, arrival.original)
+        else:
+            self._route(arrival, arrival.original, target)
+
+    async def _resolve(self, arrival: Arrival, original: Address) -> None:
+        self._route(arrival, original, await self.discovery.resolve(*original))
+
+    def _route(self, arrival: Arrival, original: Address, target: Target) -> None:
+        stream, left = arrival.transport, arrival.left
+        if isinstance(target, Passthrough):
+            self.group.start_soon(self.streams.to_address, stream, b"", original, left)
+        elif target.hint in ("opaque", "http2"):
+            self.group.start_soon(self.streams.to_backend, stream, b"", target, left)
+        else:
+            found = functools.partial(self._found, arrival, original, target)
+            Detector(stream, self.sweep, found, left).start()
+
+    def _found(
+        self,
+        arrival: Arrival,
+        original: Address,
+        backend: Backend,
+        protocol: Protocol,
+        early: bytes,
+    ) -> None:
+        if protocol is Protocol.HTTP1:
+            InterceptedClient(self, arrival, original).start(early)
+        else:
+            self.group.start_soon(
+                self.streams.to_backend, arrival.transport, early, backend, arrival.left
+            )
+
+
+class _Client:
+    """One HTTP connection from the application: the Host of its session."""
+
+    def __init__(self, outbound: Outbound, arrival: Arrival) -> None:
+        self.outbound = outbound
+        self.arrival = arrival
+        self.server = Http1Server(arrival.transport, self, outbound.sweep)
+
+    def start(self, early: bytes = b"") -> None:
+        """Begin, with what was read already."""
+        self.outbound.sessions.add(self.server)
+        self.server.start(early)
+
+    def serve(self, exchange: Exchange) -> None:
+        """Carry out a request."""
+        raise NotImplementedError
+
+    def rejected(self, error: BadMessage) -> None:
+        """The application sent what is not HTTP."""
+        self.outbound.counters.rejected("outbound", error.word)
+
+    def closed(self, server: Http1Server, *, detached: bool) -> None:
+        """The session is over; a tunnel may hold the connection still."""
+        self.outbound.sessions.discard(server)
+        if not detached:
+            self.arrival.left()
+
+    def tunnel_closed(self) -> None:
+        """The tunnel is over."""
+        self.arrival.left()
+
+
+class InterceptedClient(_Client):
+    """An application that connected to an address: all its requests go there."""
+
+    def __init__(self, outbound: Outbound, arrival: Arrival, original: Address) -> None:
+        super().__init__(outbound, arrival)
+        self.original = original
+
+    def serve(self, exchange: Exchange) -> None:
+        """Carry out a request; where to is asked each time, because that may change meanwhile."""
+        target = self.outbound.discovery.lookup(*self.original)
+        if isinstance(target, Backend):
+            self.outbound.requests.serve(exchange, target)
+        else:
+            self.outbound.group.start_soon(self._resolve, exchange)
+
+    async def _resolve(self, exchange: Exchange) -> None:
+        target = await self.outbound.discovery.resolve(*self.original)
+        if isinstance(target, Passthrough):
+            target = self.outbound.forward.outside(*self.original)
+        if not exchange.done:
+            self.outbound.requests.serve(exchange, target)
+
+
+class ForwardClient(_Client):
+    """An application that uses the proxy by name: each request says where it goes."""
+
+    def serve(self, exchange: Exchange) -> None:
+        """Carry out a request."""
+        request = exchange.request
+        if request.method == b"CONNECT":
+            self.outbound.group.start_soon(self._connect, exchange)
+            return
+        if not request.absolute:
+            exchange.refuse(BadMessage("not-a-proxy-request"))
+            return
+        backend = self.outbound.forward.lookup(request.authority, 80)
+        if backend is None:
+            self.outbound.group.start_soon(self._resolve, exchange)
+        else:
+            self.outbound.requests.serve(exchange, backend)
+
+    async def _resolve(self, exchange: Exchange) -> None:
+        try:
+            backend = await self.outbound.forward.resolve(exchange.request.authority, 80)
+        except Refusal as error:
+            exchange.refuse(error)
+            return
+        if not exchange.done:
+            self.outbound.requests.serve(exchange, backend)
+
+    async def _connect(self, exchange: Exchange) -> None:
+        """Open a tunnel; what goes through it is opaque."""
+        try:
+            backend = await self.outbound.forward.resolve(exchange.request.authority, 443)
+        except Refusal as error:
+            exchange.refuse(error)
+            return
+        if exchange.done:
+            return
+        stream, early = exchange.tunnel(ResponseHead(200, []), 0.0)
+        await self.outbound.streams.to_backend(stream, early, backend, self.arrival.left)

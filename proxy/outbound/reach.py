@@ -1,0 +1,114 @@
+"""How an endpoint is reached: through its proxy with mutual TLS, or in the clear if it has none."""
+
+from collections.abc import Hashable
+
+from common.clock import Clock
+from common.contract.telemetry import Peer
+from common.latest import Latest
+from common.names import Identity
+from proxy.control.certify import Held
+from proxy.control.discovery import Backend
+from proxy.decide.balance import Candidate
+from proxy.observe.counters import Counter, Counters
+from proxy.refusals import NoIdentity
+from proxy.transport import header
+from proxy.transport.connect import Connector
+from proxy.transport.detect import Protocol
+from proxy.transport.stream import Stream
+
+NOT_MESHED = "not-meshed"
+NOT_IN_MESH = "not-in-mesh"
+
+
+class Reach:
+    """Opens connections to candidates, and knows the counters for each."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        credentials: Latest[Held | None],
+        counters: Counters,
+        clock: Clock,
+    ) -> None:
+        self._connector = connector
+        self._credentials = credentials
+        self._counters = counters
+        self._clock = clock
+
+    def monotonic(self) -> float:
+        """Seconds on the clock that balancers use."""
+        return self._clock.monotonic()
+
+    def key(self, candidate: Candidate) -> Hashable:
+        """What connections to this candidate have in common; they can stand in for each other."""
+        key = candidate.notes.get("key")
+        if key is None:
+            endpoint = candidate.endpoint
+            key = (endpoint.address, candidate.port, endpoint.identity, endpoint.proxy_port)
+            candidate.notes["key"] = key
+        return key
+
+    async def open(self, candidate: Candidate, protocol: Protocol) -> Stream:
+        """A connection on which `protocol` can be spoken; reading is paused.
+
+        Raises ConnectFailed, TlsFailed, or NoIdentity: a meshed endpoint is never spoken to in the
+        clear because we happen to have no certificate.
+        """
+        endpoint = candidate.endpoint
+        if not is_meshed(candidate):
+            return await self._connector.plain(endpoint.address, candidate.port)
+        held = self._credentials.value
+        if held is None or not held.valid(self._clock.now()):
+            raise NoIdentity("no valid certificate")
+        assert endpoint.proxy_port is not None
+        stream = await self._connector.mutual_tls(
+            endpoint.address,
+            endpoint.proxy_port,
+            held.client_context,
+            Identity.parse(endpoint.identity).dns_name,
+        )
+        stream.write(header.write(candidate.port, protocol))
+        return stream
+
+    def counter(self, backend: Backend, candidate: Candidate, protocol: str) -> Counter:
+        """What is counted for this candidate behind this backend."""
+        note = f"{backend.service}:{backend.port}/{protocol}"
+        counter = candidate.notes.get(note)
+        if not isinstance(counter, Counter) or counter.forgotten:
+            meshed = is_meshed(candidate)
+            peer = peer_of(backend, candidate, meshed=meshed)
+            counter = self._counters.series(
+                "outbound", peer, protocol, "" if meshed else NOT_MESHED
+            )
+            candidate.notes[note] = counter
+        return counter
+
+    def untracked(self, backend: Backend, protocol: str) -> Counter:
+        """What is counted for a backend when no endpoint was chosen."""
+        peer = Peer(service=backend.service, port=backend.port)
+        return self._counters.series("outbound", peer, protocol, "no-endpoint")
+
+    def passed(self, address: str, port: int) -> Counter:
+        """What is counted for traffic that is passed through."""
+        return self._counters.series(
+            "outbound", Peer(address=address, port=port), "tcp", NOT_IN_MESH
+        )
+
+
+def is_meshed(candidate: Candidate) -> bool:
+    """Whether the endpoint has a proxy that can prove who it is."""
+    return bool(candidate.endpoint.identity) and candidate.endpoint.proxy_port is not None
+
+
+def peer_of(backend: Backend, candidate: Candidate, *, meshed: bool) -> Peer:
+    """The other end as reports name it."""
+    endpoint = candidate.endpoint
+    return Peer(
+        service=backend.service,
+        port=backend.port,
+        workload=endpoint.workload,
+        namespace=endpoint.namespace,
+        owner=endpoint.owner,
+        identity=endpoint.identity if meshed else "",
+        address="" if endpoint.workload else endpoint.address,
+    )

@@ -1,0 +1,134 @@
+"""HTTP requests on their way out: for each, the endpoint that takes it."""
+
+import asyncio
+import functools
+
+import anyio
+from anyio.abc import TaskGroup
+
+from common.errors import MeshError
+from proxy.control.discovery import Backend
+from proxy.decide.balance import Candidate
+from proxy.observe.counters import Counter
+from proxy.outbound.reach import Reach
+from proxy.refusals import ClientGone, ConnectFailed, NoEndpoints, Overloaded, Refusal, TlsFailed
+from proxy.session.carrier import Carrier
+from proxy.session.exchange import Exchange
+from proxy.transport.detect import Protocol
+
+FAILFAST_SECONDS = 3.0
+"""A request waits so long for an endpoint to become ready, then it is refused."""
+QUEUE_LIMIT = 100
+"""Requests that may wait so at a time, for each backend."""
+TRIES = 3
+"""Endpoints tried in turn while none can be connected to: nothing was sent, so nothing is lost."""
+
+
+class Attempt:
+    """Where an exchange goes now, and what was learned on the way."""
+
+    __slots__ = ("backend", "candidate", "counter", "started_at", "tries")
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.candidate: Candidate | None = None
+        self.counter: Counter | None = None
+        self.started_at = 0.0
+        self.tries = 0
+
+
+class Requests:
+    """Takes each request to an endpoint of its backend."""
+
+    def __init__(self, group: TaskGroup, carrier: Carrier, reach: Reach) -> None:
+        self._group = group
+        self._carrier = carrier
+        self._reach = reach
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[Backend, int] = {}
+
+    def serve(self, exchange: Exchange, backend: Backend) -> None:
+        """Send it to the endpoint that looks best; wait a little if there is none."""
+        exchange.context = attempt = Attempt(backend)
+        exchange.ended = self._ended
+        candidate = backend.balancer.pick()
+        if candidate is None:
+            self._group.start_soon(self._await_endpoint, exchange, backend)
+        else:
+            self._send(exchange, attempt, candidate)
+
+    def _send(self, exchange: Exchange, attempt: Attempt, candidate: Candidate) -> None:
+        attempt.candidate = candidate
+        attempt.counter = self._reach.counter(attempt.backend, candidate, "http/1.1")
+        attempt.started_at = self._loop.time()
+        attempt.tries += 1
+        candidate.in_flight += 1
+        self._carrier.carry(
+            exchange,
+            self._reach.key(candidate),
+            functools.partial(self._reach.open, candidate, Protocol.HTTP1),
+            self._not_connected,
+        )
+
+    async def _await_endpoint(self, exchange: Exchange, backend: Backend) -> None:
+        waiting = self._waiting.get(backend, 0)
+        if waiting >= QUEUE_LIMIT:
+            exchange.refuse(Overloaded(f"{waiting} requests wait for {backend.service}"))
+            return
+        self._waiting[backend] = waiting + 1
+        candidate = None
+        with anyio.move_on_after(FAILFAST_SECONDS):
+            while candidate is None and not exchange.done:
+                updated = anyio.Event()
+                backend.balancer.on_update(updated.set)
+                await updated.wait()
+                candidate = backend.balancer.pick()
+        self._waiting[backend] -= 1
+        if not self._waiting[backend]:
+            del self._waiting[backend]
+        if exchange.done:
+            return
+        if candidate is None:
+            exchange.refuse(NoEndpoints(f"none of {backend.service} is ready"))
+        else:
+            assert isinstance(exchange.context, Attempt)
+            self._send(exchange, exchange.context, candidate)
+
+    def _not_connected(self, exchange: Exchange, error: Refusal) -> None:
+        """Nothing was sent: another endpoint may take it."""
+        attempt = exchange.context
+        assert isinstance(attempt, Attempt)
+        failed = attempt.candidate
+        assert failed is not None
+        if isinstance(error, ConnectFailed | TlsFailed):
+            failed.unreachable(self._reach.monotonic())
+        other = attempt.backend.balancer.pick(avoid=failed)
+        if exchange.done or other is None or attempt.tries >= TRIES:
+            exchange.refuse(error)
+            return
+        failed.in_flight -= 1
+        self._send(exchange, attempt, other)
+
+    def _ended(self, exchange: Exchange) -> None:
+        attempt = exchange.context
+        assert isinstance(attempt, Attempt)
+        now = self._loop.time()
+        candidate, counter = attempt.candidate, attempt.counter
+        if candidate is None or counter is None:
+            counter = self._reach.untracked(attempt.backend, "http/1.1")
+        else:
+            candidate.in_flight -= 1
+            if exchange.first_byte_at:
+                rtt = exchange.first_byte_at - attempt.started_at
+                candidate.answered(rtt, self._reach.monotonic())
+        counter.bytes_written += exchange.bytes_in
+        counter.bytes_read += exchange.bytes_out
+        counter.request(status_of(exchange), exchange.error, now - exchange.started_at, now)
+
+
+def status_of(exchange: Exchange) -> int:
+    """The status that an exchange is counted under: 499 if the client did not wait for one."""
+    error: MeshError | None = exchange.error
+    return (
+        ClientGone.http if isinstance(error, ClientGone) or not exchange.status else exchange.status
+    )

@@ -1,0 +1,96 @@
+"""Opaque connections on their way out: one endpoint for each, then bytes both ways."""
+
+import asyncio
+from collections.abc import Callable
+
+from common.errors import MeshError
+from proxy.control.discovery import Backend
+from proxy.decide.balance import Candidate
+from proxy.observe.counters import Counter
+from proxy.outbound.reach import Reach
+from proxy.outbound.requests import TRIES
+from proxy.refusals import NoEndpoints, Refusal
+from proxy.transport.connect import Connector
+from proxy.transport.detect import Protocol
+from proxy.transport.original_dst import Address
+from proxy.transport.relay import Relay
+from proxy.transport.stream import Stream
+
+
+class Streams:
+    """Relays connections to endpoints. `left()` is called for each when it is over."""
+
+    def __init__(self, reach: Reach, connector: Connector) -> None:
+        self._reach = reach
+        self._connector = connector
+        self._loop = asyncio.get_running_loop()
+
+    async def to_backend(
+        self, stream: Stream, early: bytes, backend: Backend, left: Callable[[], None]
+    ) -> None:
+        """Relay to the endpoint that looks best; another is tried while none can be connected to."""
+        error: Refusal = NoEndpoints(f"none of {backend.service} is ready")
+        failed: Candidate | None = None
+        counter = self._reach.untracked(backend, "tcp")
+        for _ in range(TRIES):
+            candidate = backend.balancer.pick(avoid=failed)
+            if candidate is None or candidate is failed:
+                break
+            counter = self._reach.counter(backend, candidate, "tcp")
+            began = self._loop.time()
+            candidate.in_flight += 1
+            try:
+                other = await self._reach.open(candidate, Protocol.TCP)
+            except Refusal as refusal:
+                candidate.in_flight -= 1
+                candidate.unreachable(self._reach.monotonic())
+                error, failed = refusal, candidate
+                continue
+            candidate.answered(self._loop.time() - began, self._reach.monotonic())
+            self._join(stream, early, other, counter, left, candidate)
+            return
+        self._give_up(stream, counter, error, left)
+
+    async def to_address(
+        self, stream: Stream, early: bytes, address: Address, left: Callable[[], None]
+    ) -> None:
+        """Relay to where the connection was going."""
+        counter = self._reach.passed(*address)
+        try:
+            other = await self._connector.plain(*address)
+        except Refusal as error:
+            self._give_up(stream, counter, error, left)
+        else:
+            self._join(stream, early, other, counter, left, None)
+
+    def _join(
+        self,
+        stream: Stream,
+        early: bytes,
+        other: Stream,
+        counter: Counter,
+        left: Callable[[], None],
+        candidate: Candidate | None,
+    ) -> None:
+        began = self._loop.time()
+        counter.opened(began)
+
+        def ended(error: Exception | None, from_client: int, from_endpoint: int) -> None:
+            now = self._loop.time()
+            if candidate is not None:
+                candidate.in_flight -= 1
+            counter.bytes_written += from_client
+            counter.bytes_read += from_endpoint
+            counter.closed(error, now - began, now)
+            left()
+
+        Relay(stream, other, ended).start(early)
+
+    def _give_up(
+        self, stream: Stream, counter: Counter, error: MeshError, left: Callable[[], None]
+    ) -> None:
+        now = self._loop.time()
+        counter.opened(now)
+        counter.closed(error, 0.0, now)
+        stream.abort()
+        left()

@@ -1,0 +1,265 @@
+"""One request and its response, between the session that heard it and the session that passes it on.
+
+The server side calls `request_*`, the client side `response_*`; neither knows the other, nor which
+version of HTTP it speaks. Whoever serves the exchange attaches a client side, or refuses. However it
+goes, `ended` is called exactly once.
+
+    Http1Server ── request_data ──▶ Exchange ── send ──▶ Http1Client
+                ◀── respond ─────            ◀── response ──
+"""
+
+from collections.abc import Callable
+from typing import Protocol as Shape
+
+from common.errors import MeshError
+from proxy.codec.heads import Headers, RequestHead, ResponseHead
+from proxy.decide.answer import answer
+from proxy.refusals import ClientGone, Refusal
+from proxy.transport.stream import Stream
+
+PENDING_LIMIT = 64 * 1024
+"""Bytes of a request's body that may wait for a connection to its endpoint."""
+# RFC 9110 §9.2.2: sending these twice is as good as once.
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+
+
+class ServerSide(Shape):
+    """The session that heard the request."""
+
+    def respond(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """Send the final head, the body as far as it came with it, and the end if that was all."""
+        ...
+
+    def inform(self, head: ResponseHead) -> None:
+        """Send an interim response (1xx)."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send some of the body."""
+        ...
+
+    def finish(self, trailers: Headers) -> None:
+        """The body is complete."""
+        ...
+
+    def break_off(self) -> None:
+        """The response cannot be completed: make sure that the client notices."""
+        ...
+
+    def detach(self) -> tuple[Stream, bytes]:
+        """Give up the connection and what was read ahead from it, for a tunnel."""
+        ...
+
+    def tunnel_closed(self) -> None:
+        """The tunnel for which the connection was given up is over."""
+        ...
+
+    def hold_request(self, held: bool) -> None:
+        """Stop reading the request's body, or go on."""
+        ...
+
+
+class ClientSide(Shape):
+    """The session that carries the request to an endpoint."""
+
+    def send(self, data: bytes) -> None:
+        """Send some of the request's body."""
+        ...
+
+    def finish(self, trailers: Headers) -> None:
+        """The request is complete."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody waits for the response any more."""
+        ...
+
+    def hold_response(self, held: bool) -> None:
+        """Stop reading the response's body, or go on."""
+        ...
+
+
+class Exchange:
+    """One request and its response. `ended(exchange)` is called once, when nothing more will happen."""
+
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "context",
+        "done",
+        "ended",
+        "error",
+        "first_byte_at",
+        "held_response",
+        "pending",
+        "pending_size",
+        "request",
+        "request_done",
+        "response_started",
+        "retry",
+        "server",
+        "started_at",
+        "status",
+        "trailers",
+    )
+
+    def __init__(self, request: RequestHead, server: ServerSide, started_at: float) -> None:
+        self.request = request
+        self.server = server
+        self.client: ClientSide | None = None
+        self.started_at = started_at
+        """Loop time, seconds."""
+        self.first_byte_at = 0.0
+        self.status = 0
+        self.error: MeshError | None = None
+        """What the mesh has to say to it, if it was the mesh that answered."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.pending: list[bytes] = []
+        self.pending_size = 0
+        self.request_done = False
+        self.trailers: Headers = []
+        self.response_started = False
+        self.held_response = False
+        self.done = False
+        self.context: object = None
+        """For whoever serves it: what it must remember about this exchange."""
+        self.ended: Callable[[Exchange], None] | None = None
+        self.retry: Callable[[Exchange, MeshError], bool] | None = None
+        """Asked when an attempt failed before any response: true if it takes care of another."""
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request!r} status={self.status}>"
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the whole request can be sent again as if it had not been sent."""
+        return self.request_done and not self.bytes_in and self.request.method in _IDEMPOTENT
+
+    # What the server side says.
+
+    def request_data(self, data: bytes) -> None:
+        """Some of the request's body."""
+        self.bytes_in += len(data)
+        if self.client is not None:
+            self.client.send(data)
+        elif not self.done:
+            self.pending.append(data)
+            self.pending_size += len(data)
+            if self.pending_size >= PENDING_LIMIT:
+                self.server.hold_request(True)
+
+    def request_end(self, trailers: Headers) -> None:
+        """The request is complete."""
+        self.request_done = True
+        self.trailers = trailers
+        if self.client is not None:
+            self.client.finish(trailers)
+
+    def request_lost(self) -> None:
+        """The client is gone before the response was complete."""
+        if not self.done:
+            self.error = self.error or ClientGone()
+            self._end()
+            if self.client is not None:
+                self.client.cancel()
+
+    def hold_response(self, held: bool) -> None:
+        """The client reads more slowly than the endpoint writes, or no longer so."""
+        self.held_response = held
+        if self.client is not None:
+            self.client.hold_response(held)
+
+    # What the one who serves it says.
+
+    def attach(self, client: ClientSide) -> None:
+        """The request goes to `client`, which has sent the head; hand over what waited."""
+        self.client = client
+        held = self.pending_size >= PENDING_LIMIT
+        for data in self.pending:
+            client.send(data)
+        self.pending, self.pending_size = [], 0
+        if held:
+            self.server.hold_request(False)
+        if self.held_response:
+            client.hold_response(True)
+        if self.request_done:
+            client.finish(self.trailers)
+
+    def refuse(self, error: MeshError) -> None:
+        """Answer in the mesh's own name."""
+        if self.done:
+            return
+        self.error = error
+        if self.response_started:
+            self.server.break_off()
+            self._end()
+            return
+        head = answer(self.request, error)
+        self.status = head.status
+        self.response_started = True
+        self.server.respond(head, b"", True)
+        self._end()
+
+    # What the client side says.
+
+    def informational(self, head: ResponseHead) -> None:
+        """An interim response."""
+        if not self.done:
+            self.server.inform(head)
+
+    def response(self, head: ResponseHead, data: bytes, end: bool, now: float) -> None:
+        """The final response began; `data` of its body came along, and perhaps its end."""
+        if self.done:
+            return
+        self.first_byte_at = now
+        self.status = head.status
+        self.response_started = True
+        self.bytes_out += len(data)
+        self.server.respond(head, data, end)
+        if end:
+            self._end()
+
+    def response_data(self, data: bytes) -> None:
+        """Some of the response's body."""
+        self.bytes_out += len(data)
+        if not self.done:
+            self.server.send(data)
+
+    def response_end(self, trailers: Headers) -> None:
+        """The response is complete."""
+        if not self.done:
+            self.server.finish(trailers)
+            self._end()
+
+    def response_failed(self, error: Refusal) -> None:
+        """The endpoint will not complete its response."""
+        self.client = None
+        if self.done:
+            return
+        if not self.response_started and self.retry is not None and self.retry(self, error):
+            return
+        self.refuse(error)
+
+    def tunnel(self, head: ResponseHead, now: float) -> tuple[Stream, bytes]:
+        """The endpoint agreed to another protocol: take over the client's connection."""
+        self.first_byte_at = now
+        self.status = head.status
+        self.response_started = True
+        self.server.respond(head, b"", False)
+        return self.server.detach()
+
+    def tunnel_ended(self, error: Exception | None, from_client: int, from_endpoint: int) -> None:
+        """The tunnel is closed; so many bytes went through it."""
+        self.bytes_in += from_client
+        self.bytes_out += from_endpoint
+        self._end()
+        self.server.tunnel_closed()
+
+    def _end(self) -> None:
+        self.done = True
+        self.pending = []
+        if self.ended is not None:
+            ended, self.ended = self.ended, None
+            ended(self)

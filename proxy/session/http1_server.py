@@ -1,0 +1,298 @@
+"""The server side of HTTP/1.1: requests from one client connection, one after the other.
+
+Input that is pipelined waits, bounded, until the response before it is complete. What is not strictly
+HTTP is answered with 400 and the connection closed, because nobody knows where the next message begins.
+"""
+
+import asyncio
+from typing import Protocol as Shape
+
+from proxy.codec import http1
+from proxy.codec.body import Body, reader
+from proxy.codec.heads import UNKNOWN, BadMessage, Headers, ResponseHead
+from proxy.decide.answer import answer
+from proxy.session.exchange import Exchange
+from proxy.transport.stream import Stream, end, pause, resume
+from proxy.transport.sweep import NEVER, Sweep
+
+READ_AHEAD = 64 * 1024
+"""Bytes of pipelined requests kept while a response is on its way."""
+HEAD_SECONDS = 10.0
+"""From the first byte of a head to its last."""
+IDLE_SECONDS = 600.0
+"""Between requests."""
+LINGER_SECONDS = 2.0
+"""For a client to read the last response before its unread request is answered with a reset."""
+
+
+class Host(Shape):
+    """Who has the connections served."""
+
+    def serve(self, exchange: Exchange) -> None:
+        """Carry out a request."""
+        ...
+
+    def rejected(self, error: BadMessage) -> None:
+        """A client sent what is not HTTP, and was told so."""
+        ...
+
+    def closed(self, server: "Http1Server", *, detached: bool) -> None:
+        """The session is over; `detached`: its connection goes on as a tunnel."""
+        ...
+
+    def tunnel_closed(self) -> None:
+        """That tunnel is over, too."""
+        ...
+
+
+class Http1Server(asyncio.Protocol):
+    """One client connection. `host` is given each request."""
+
+    def __init__(self, stream: Stream, host: Host, sweep: Sweep) -> None:
+        self._stream = stream
+        self._host = host
+        self._sweep = sweep
+        self._loop = asyncio.get_running_loop()
+        self._buffer = b""
+        self._exchange: Exchange | None = None
+        self._body: Body | None = None
+        """The request's body, while it has not ended."""
+        self._chunked = False
+        self._close_after = False
+        self._draining = False
+        self._lingering = False
+        self.deadline = NEVER
+
+    def __repr__(self) -> str:
+        return f"<Http1Server {self._exchange!r} buffered={len(self._buffer)}>"
+
+    def start(self, early: bytes = b"") -> None:
+        """Begin, with what was read from the connection already."""
+        self._stream.set_protocol(self)
+        self._sweep.add(self)
+        self.deadline = self._loop.time() + IDLE_SECONDS
+        if early:
+            self.data_received(early)
+        resume(self._stream)
+
+    def drain(self) -> None:
+        """Close as soon as no request is on its way."""
+        self._draining = True
+        if self._exchange is None and not self._buffer:
+            self._stream.close()
+
+    # From the connection.
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._lingering:
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        try:
+            self._read()
+        except BadMessage as error:
+            self._reject(error)
+
+    def eof_received(self) -> bool:
+        """The client writes no more: it may still wait for a response (RFC 9112 §9.6)."""
+        waits = self._exchange is not None and self._body is None and not self._lingering
+        if not waits:
+            self._stream.close()
+            return False
+        self._close_after = True
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self._sweep.discard(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.request_lost()
+        self._host.closed(self, detached=False)
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        if self._exchange is not None:
+            self._exchange.hold_response(True)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._exchange is not None:
+            self._exchange.hold_response(False)
+
+    def expired(self) -> None:
+        """Too long without what should have come."""
+        self.deadline = NEVER
+        if self._buffer and self._exchange is None and not self._lingering:
+            self._reject(BadMessage("head-too-slow", 408))
+        else:
+            self._stream.close()
+
+    # Requests.
+
+    def _read(self) -> None:
+        while self._buffer and not self._lingering and not self._stream.is_closing():
+            if self._body is not None:
+                self._read_body(self._body)
+                if self._body is not None:
+                    return
+            elif self._exchange is None:
+                if not self._read_head():
+                    return
+            else:
+                if len(self._buffer) >= READ_AHEAD:
+                    pause(self._stream)
+                return
+
+    def _read_head(self) -> bool:
+        """Begin the next exchange; false if its head is not all there."""
+        if self._buffer.startswith(b"\r\n"):
+            # RFC 9112 §2.2: an empty line before a request is to be ignored.
+            self._buffer = self._buffer[2:]
+        length = http1.find_head(self._buffer)
+        if not length:
+            if self.deadline > self._loop.time() + HEAD_SECONDS:
+                self.deadline = self._loop.time() + HEAD_SECONDS
+            return False
+        head = http1.parse_request(self._buffer[:length])
+        self._buffer = self._buffer[length:]
+        self.deadline = NEVER
+        self._close_after = self._draining or not head.keep_alive
+        exchange = self._exchange = Exchange(head, self, self._loop.time())
+        if head.body:
+            self._body = reader(head.body, chunked=True)
+        else:
+            exchange.request_done = True
+        self._host.serve(exchange)
+        return True
+
+    def _read_body(self, body: Body) -> None:
+        payload, self._buffer, ended = body.feed(self._buffer)
+        exchange = self._exchange
+        if exchange is not None and not exchange.done:
+            if payload:
+                exchange.request_data(payload)
+            if ended:
+                self._body = None
+                exchange.request_end(body.trailers)
+        elif ended:
+            self._body = None
+
+    def _reject(self, error: BadMessage) -> None:
+        """Say what is wrong with the input and close: where a next message begins is anybody's guess."""
+        self._host.rejected(error)
+        self._body = None
+        self._close_after = True
+        exchange = self._exchange
+        if exchange is None:
+            head = answer(None, error)
+            self._stream.write(http1.write_response(head, chunked=False, connection=b"close"))
+            self._linger()
+        elif exchange.response_started:
+            self.break_off()
+        else:
+            exchange.refuse(error)
+            if exchange.client is not None:
+                exchange.client.cancel()
+
+    # Responses: see ServerSide.
+
+    def respond(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """Send the final head with what came of the body."""
+        exchange = self._exchange
+        assert exchange is not None
+        request = exchange.request
+        if self._draining or (end and self._body is not None):
+            self._close_after = True
+        self._chunked = head.body == UNKNOWN and request.minor == 1
+        if head.body == UNKNOWN and not self._chunked:
+            self._close_after = True
+        connection = b""
+        if self._close_after:
+            connection = b"close"
+        elif request.minor == 0:
+            connection = b"keep-alive"
+        written = http1.write_response(head, chunked=self._chunked, connection=connection)
+        if data:
+            written += http1.write_chunk(data) if self._chunked else data
+        if end and self._chunked:
+            written += http1.write_last_chunk()
+        self._stream.write(written)
+        if end:
+            self._response_ended()
+
+    def inform(self, head: ResponseHead) -> None:
+        """Send an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""
+        if self._exchange is not None and self._exchange.request.minor == 1:
+            self._stream.write(http1.write_response(head, chunked=False))
+
+    def send(self, data: bytes) -> None:
+        """Send some of the body."""
+        self._stream.write(http1.write_chunk(data) if self._chunked else data)
+
+    def finish(self, trailers: Headers) -> None:
+        """The body is complete."""
+        if self._chunked:
+            self._stream.write(http1.write_last_chunk(trailers))
+        self._response_ended()
+
+    def break_off(self) -> None:
+        """Reset the connection: nothing else tells a client that a body is not complete."""
+        self._stream.abort()
+
+    def detach(self) -> tuple[Stream, bytes]:
+        """Give up the connection, for a tunnel."""
+        self._sweep.discard(self)
+        self.deadline = NEVER
+        self._exchange = None
+        early, self._buffer = self._buffer, b""
+        pause(self._stream)
+        self._stream.set_protocol(_Deaf())
+        self._host.closed(self, detached=True)
+        return self._stream, early
+
+    def tunnel_closed(self) -> None:
+        """The tunnel is over."""
+        self._host.tunnel_closed()
+
+    def hold_request(self, held: bool) -> None:
+        """Leave the rest of the request in the socket for now, or go on."""
+        if held:
+            pause(self._stream)
+        else:
+            resume(self._stream)
+
+    def _response_ended(self) -> None:
+        self._exchange = None
+        if self._body is not None:
+            # The client still sends what nobody will read.
+            self._body = None
+            self._linger()
+        elif self._close_after:
+            self._linger() if self._buffer else self._stream.close()
+        else:
+            self.deadline = self._loop.time() + IDLE_SECONDS
+            resume(self._stream)
+            if self._buffer:
+                # Not from here: a client that pipelines must not deepen the stack.
+                self._loop.call_soon(self._continue)
+
+    def _continue(self) -> None:
+        if self._exchange is None and not self._stream.is_closing():
+            self.data_received(b"")
+
+    def _linger(self) -> None:
+        """Let the client read the response before unread input turns the close into a reset."""
+        self._lingering = True
+        self._buffer = b""
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        end(self._stream)
+        resume(self._stream)
+
+
+class _Deaf(asyncio.Protocol):
+    """Holds the place of a stream's user until a tunnel takes over; reading is paused meanwhile."""
+
+    def eof_received(self) -> bool:
+        """Keep what can still be used."""
+        return True

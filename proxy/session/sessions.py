@@ -1,0 +1,30 @@
+"""The sessions that are open on one side of the proxy, so that they can be drained."""
+
+from proxy.session.http1_server import Http1Server
+
+
+class Sessions:
+    """Open HTTP/1.1 server sessions."""
+
+    def __init__(self) -> None:
+        self._servers: set[Http1Server] = set()
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._servers)
+
+    def add(self, server: Http1Server) -> None:
+        """One more; it is drained at once if the others were."""
+        self._servers.add(server)
+        if self._draining:
+            server.drain()
+
+    def discard(self, server: Http1Server) -> None:
+        """One less."""
+        self._servers.discard(server)
+
+    def drain(self) -> None:
+        """Ask all of them, and those that come, to close when nothing is on its way."""
+        self._draining = True
+        for server in list(self._servers):
+            server.drain()

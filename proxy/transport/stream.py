@@ -1,0 +1,62 @@
+"""What a session asks of the connection beneath it: a plain socket's transport and TLS both give it."""
+
+import asyncio
+from typing import Protocol as Shape
+
+
+class Stream(Shape):
+    """A two-way stream of bytes whose events go to an `asyncio.Protocol`."""
+
+    def write(self, data: bytes) -> None:
+        """Send, or buffer what cannot be sent at once."""
+        ...
+
+    def write_eof(self) -> None:
+        """Say that nothing more will be written; reading goes on."""
+        ...
+
+    def close(self) -> None:
+        """Send what is buffered, then close."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+        ...
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` was called, or the connection is lost."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Leave what the peer sends in the socket; harmless when paused already."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Take it again; harmless when not paused."""
+        ...
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give later events to another."""
+        ...
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes buffered and not yet given to the socket."""
+        ...
+
+
+def pause(stream: Stream) -> None:
+    """Stop reading, if the stream is still there to be read."""
+    if not stream.is_closing():
+        stream.pause_reading()
+
+
+def resume(stream: Stream) -> None:
+    """Read again, if the stream is still there to be read."""
+    if not stream.is_closing():
+        stream.resume_reading()
+
+
+def end(stream: Stream) -> None:
+    """Say that nothing more follows, if there is still somebody to say it to."""
+    if not stream.is_closing():
+        stream.write_eof()
