@@ -9,6 +9,7 @@ state       retained documents: put, get, scan
 merge       which of all sightings of a document to believe
 follow      followers and their common timetable
 serve       answering requests
+replay      what was said, from a stream that retained it
 streams     what must exist in JetStream
 """
 

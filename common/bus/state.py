@@ -110,6 +110,12 @@ async def get(connection: Connection, state: State[M]) -> Revision[M] | None:
     return Revision(state.decode(message.data), sequence(message))
 
 
+async def last_revision(connection: Connection, state: State[M]) -> int:
+    """The revision of what is stored, even if it cannot be read; 0: nothing. Raises BusUnavailable."""
+    message = await fetch(connection, state.stream, state.written)
+    return 0 if message is None else sequence(message)
+
+
 async def scan(connection: Connection, state: State[M]) -> dict[str, Revision[M]]:
     """All documents under a subject with wildcards, by the subject on which they are heard.
 

@@ -4,6 +4,8 @@ State is retained by two streams: STATE for what many follow, WORKLOADS for what
 about itself. Events are retained by EVENTS for hours. Measurements are not retained.
 """
 
+from typing import Any
+
 from common.contract.discovery import Address, EndpointSlice, Service, Settings, Workload
 from common.contract.events import Ack, Component, Event, Lifecycle, Phase
 from common.contract.identity import CertifyReply, CertifyRequest, TrustBundle
@@ -39,6 +41,17 @@ def endpoints(name: ServiceName, slice_name: str) -> State[EndpointSlice]:
 def workload(name: WorkloadName) -> State[Workload]:
     """Where a proxy finds what it must know about its own workload."""
     return State(WORKLOADS, f"tulle.v1.workload.{name.namespace}.{token(name.name)}", Workload)
+
+
+def discovery_any() -> tuple[State[Any], ...]:
+    """All that destination publishes, a pattern for each kind, so that it finds what is there already."""
+    return (
+        State(STATE, "tulle.v1.discovery.address.*", Address),
+        State(STATE, "tulle.v1.discovery.service.*.*", Service),
+        State(STATE, "tulle.v1.discovery.endpoints.*.*.*", EndpointSlice),
+        State(WORKLOADS, "tulle.v1.workload.*.*", Workload),
+        settings(),
+    )
 
 
 def trust() -> State[TrustBundle]:

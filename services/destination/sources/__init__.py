@@ -1,6 +1,10 @@
 """Where resources come from. A source says what changed, in batches; it knows nothing of the index.
 
-directory   a directory of YAML files, followed on disk
-files       which files changed, seen by looking again and again
-yaml_text   YAML text → plain values, bounded; and the line where each stands
+In the order in which a file meets them:
+
+    files       which files changed, seen by looking again and again
+    yaml_text   YAML text → plain values, bounded; and the line where each stands
+    manifest    the bytes of one file → resources, or every mistake with its line
+    overlay     objects from several files, where one may stand twice
+    directory   a directory of YAML files, followed on disk
 """

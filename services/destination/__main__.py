@@ -1,0 +1,56 @@
+"""`python -m services.destination`: the service as a program."""
+
+import os
+import socket
+import ssl
+from pathlib import Path
+
+import anyio
+
+from common import config, log
+from common.bus import Bus
+from common.errors import InvalidSettings
+from common.lifecycle import Stop, run
+from common.x509 import bus_context
+from services.destination.app import Destination
+from services.destination.settings import Settings
+
+
+async def main(stop: Stop) -> None:
+    """Run until told to stop."""
+    settings = config.load(Settings)
+    log.setup(settings.log_level, settings.log_format)
+
+    def trusting() -> ssl.SSLContext:
+        # Read afresh for each connection: anchors rotate.
+        return bus_context(_read(settings.trust_anchors_file, "TULLE_TRUST_ANCHORS_FILE"))
+
+    trusting()
+    seed = _read(settings.nkey_file, "TULLE_NKEY_FILE").strip()
+    async with Bus(settings.bus, name="destination", tls=trusting, nkey_seed=seed) as bus:
+        destination = Destination(
+            bus,
+            Path(settings.directory),
+            replica=settings.replica or f"{socket.gethostname()}:{os.getpid()}",
+            trust_domain=settings.trust_domain,
+            poll_seconds=settings.poll_seconds,
+        )
+        async with (
+            destination.admin(settings.admin_listen),
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(destination.run)
+            await stop.wait()
+            group.cancel_scope.cancel()
+
+
+def _read(path: str, variable: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise InvalidSettings(f"{variable}={path!r}: cannot be read: {reason}") from None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""What proxies say about themselves: heard as it is said, and read back after every time not connected.
+
+Every replica hears everything, so that a standby that takes over knows who is draining.
+"""
+
+import logging
+from collections.abc import Callable
+
+from common.bus import Bus
+from common.bus.replay import replay
+from common.contract import subjects
+from common.contract.events import Lifecycle
+from common.errors import InvalidName
+from common.log import fields
+from common.names import WorkloadName
+from services.destination.resources import Change, Heard
+
+log = logging.getLogger(__name__)
+
+LEAVING = frozenset({"draining", "stopped"})
+
+
+def heard(subject: str, message: Lifecycle) -> Heard | None:
+    """What a message says; None if it speaks of another workload than its subject.
+
+    The bus lets a proxy publish under its own name only, so the subject is what can be believed.
+    Raises InvalidName.
+    """
+    workload = WorkloadName(message.namespace, message.workload)
+    if subjects.lifecycle(workload, message.phase).subject != subject:
+        return None
+    return Heard(
+        workload=workload,
+        uid=message.uid,
+        time=message.time,
+        leaving=message.phase in LEAVING,
+    )
+
+
+class Lifecycles:
+    """Hears every workload's lifecycle; `on_changes` is called with what was said."""
+
+    def __init__(self, bus: Bus, on_changes: Callable[[list[Change]], None]) -> None:
+        self._bus = bus
+        self._on_changes = on_changes
+
+    async def start(self) -> None:
+        """Hear from now on."""
+        await self._bus.listen(subjects.lifecycle_any(), self._hear)
+
+    async def read_back(self) -> None:
+        """Hear again what is retained; raises BusUnavailable."""
+        for subject, message in await replay(self._bus, subjects.EVENTS, subjects.lifecycle_any()):
+            self._hear(subject, message)
+
+    def _hear(self, subject: str, message: Lifecycle) -> None:
+        try:
+            word = heard(subject, message)
+        except InvalidName as error:
+            word, reason = None, str(error)
+        else:
+            reason = "it speaks of another workload"
+        if word is None:
+            log.warning("lifecycle not believed", extra=fields(subject=subject, reason=reason))
+        else:
+            self._on_changes([word])

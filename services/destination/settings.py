@@ -1,0 +1,37 @@
+"""What the environment tells destination."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from common.log import Format, Level
+from common.names import DEFAULT_TRUST_DOMAIN
+
+Servers = Annotated[
+    tuple[str, ...],
+    Meta(
+        min_length=1, description="addresses of NATS such as tls://nats:4222, with commas between"
+    ),
+]
+File = Annotated[str, Meta(min_length=1, description="the path of a file")]
+Directory = Annotated[str, Meta(min_length=1, description="the path of a directory of YAML files")]
+Listen = Annotated[str, Meta(pattern=r"^.+:\d+$", description="HOST:PORT")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """A field `x` is the variable `TULLE_X`; see common/config.py."""
+
+    bus: Servers
+    trust_anchors_file: File
+    nkey_file: File
+    directory: Directory
+    admin_listen: Listen = "127.0.0.1:9990"
+    trust_domain: str = DEFAULT_TRUST_DOMAIN
+    poll_seconds: Annotated[
+        float, Meta(ge=0.02, le=60, description="seconds between two looks at the directory")
+    ] = 0.2
+    replica: str = ""
+    """What this replica is called among others, such as a pod's name; by default host and process."""
+    log_level: Level = "info"
+    log_format: Format = "plain"
