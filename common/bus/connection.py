@@ -17,7 +17,13 @@ from anyio.abc import TaskGroup
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import Error, MaxPayloadError, NoRespondersError, SlowConsumerError
+from nats.errors import (
+    Error,
+    MaxPayloadError,
+    NoRespondersError,
+    SlowConsumerError,
+    StaleConnectionError,
+)
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from common.backoff import Backoff
@@ -34,6 +40,7 @@ _CONNECT_SECONDS = 15
 """For one server: its TCP and TLS handshakes and the answer of whoever admits us."""
 _PING_SECONDS = 15
 _CLOSE_SECONDS = 2.0
+_ABANDON_SECONDS = 0.2
 _STEADY_SECONDS = 5.0
 """A connection that lasted so long was a good one: the next wait is short again."""
 _MOST_PENDING_BYTES = 1024 * 1024
@@ -209,7 +216,8 @@ class Connection:
             link.connecting = False
             await self._up(client, server)
             await link.closed.wait()
-            log.warning("lost the bus", extra=fields(server=shown(server)))
+            reason = link.reason or "closed by the server"
+            log.warning("lost the bus", extra=fields(server=shown(server), reason=reason))
         except Exception as error:
             self.complaints.say(
                 "connect", "cannot connect to the bus", server=shown(server), error=_told(error)
@@ -217,7 +225,9 @@ class Connection:
         finally:
             stayed = self._down()
             link.connecting = False
-            with anyio.move_on_after(_CLOSE_SECONDS, shield=True), suppress(Exception):
+            # After a failed TLS handshake nothing ever tells nats-py that the socket is closed.
+            limit = _CLOSE_SECONDS if stayed else _ABANDON_SECONDS
+            with anyio.move_on_after(limit, shield=True), suppress(Exception):
                 await client.close()
         return stayed
 
@@ -247,6 +257,8 @@ class _Link:
     def __init__(self, connection: Connection) -> None:
         self.connecting = True
         self.closed = anyio.Event()
+        self.reason = ""
+        """What nats-py said last of why the connection ended."""
         self._connection = connection
 
     async def on_closed(self) -> None:
@@ -263,6 +275,8 @@ class _Link:
                 f"nats slow {error.subject}", "messages came too fast", subject=error.subject
             )
             connection.on_slow.get(error.sub, _nobody)()
+        elif isinstance(error, StaleConnectionError | OSError):
+            self.reason = _told(error)
         else:
             connection.complaints.say(f"nats {error}", "trouble on the bus", error=_told(error))
 
