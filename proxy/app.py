@@ -41,7 +41,14 @@ async def main(stop: Stop) -> None:
         raise InvalidSettings(str(error)) from None
     log.setup(settings.log_level, settings.log_format)
     clock = SystemClock()
-    credentials = Credentials.from_settings(settings, clock)
+    credentials = Credentials(
+        identity,
+        name,
+        state_dir=Path(settings.state_dir),
+        anchors_file=Path(settings.trust_anchors_file),
+        token_file=Path(settings.token_file) if settings.token_file else None,
+        clock=clock,
+    )
     kept = Kept(Path(settings.state_dir))
     bus = Bus(
         settings.bus,
@@ -58,11 +65,11 @@ async def main(stop: Stop) -> None:
         policy = Policy(bus, kept, name, discovery.settings)
 
         def revisions() -> dict[str, int]:
-            found = discovery.revisions()
-            for watch in (policy.watch, credentials):
-                if watch.revision:
-                    found[watch.subject] = watch.revision
-            return found
+            own = {
+                policy.watch.subject: policy.watch.revision,
+                subjects.trust().subject: credentials.trust_revision,
+            }
+            return discovery.revisions() | {subject: at for subject, at in own.items() if at}
 
         reporter = Reporter(bus, settings, counters, discovery.settings, revisions, clock)
         outbound = Outbound(
@@ -152,8 +159,8 @@ async def _drain(
         await anyio.sleep(LEAVE_SECONDS)
         inbound.drain()
         outbound.drain()
-        while inbound.open or outbound.open:
-            await anyio.sleep(0.05)
+        await inbound.empty()
+        await outbound.empty()
     if inbound.open or outbound.open:
         logger.warning(
             "grace period is over",

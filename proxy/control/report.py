@@ -67,13 +67,15 @@ class Reporter:
 
     async def run_reports(self) -> None:
         """Report every so often, as the mesh's settings say, for ever."""
+        reported = self._clock.monotonic()
         while True:
-            with anyio.move_on_after(self._mesh.value.report_seconds):
-                interval = self._mesh.value.report_seconds
-                await self._mesh.wait_for(lambda mesh, was=interval: mesh.report_seconds != was)
-                continue
-            await self.report()
-            self._counters.forget_idle(self._clock.monotonic())
+            await anyio.sleep(_LOOK_SECONDS)
+            now = self._clock.monotonic()
+            # Looked at anew each time: a shorter interval counts at once.
+            if now - reported >= self._mesh.value.report_seconds - _LOOK_SECONDS / 2:
+                reported = now
+                await self.report()
+                self._counters.forget_idle(now)
 
     async def run_acks(self) -> None:
         """Say which revisions are in force, when they change and every ACK_SECONDS, for ever."""

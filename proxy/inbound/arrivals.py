@@ -93,6 +93,10 @@ class Inbound:
         self.sessions.drain()
         self.carrier.close_idle()
 
+    async def empty(self) -> None:
+        """Wait until no connection from clients is open."""
+        await self.listener.empty()
+
     def _refused(self) -> None:
         self._counters.refused_connections += 1
 

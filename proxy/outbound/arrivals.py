@@ -87,6 +87,11 @@ class Outbound:
         self.sessions.drain()
         self.carrier.close_idle()
 
+    async def empty(self) -> None:
+        """Wait until no connection from the application is open."""
+        for listener in self.listeners:
+            await listener.empty()
+
     def _refused(self) -> None:
         self.counters.refused_connections += 1
 

@@ -4,6 +4,8 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+import anyio
+
 from proxy.transport.connect import tune
 from proxy.transport.original_dst import Address, local_address, original_dst, peer_address
 
@@ -52,6 +54,7 @@ class Listener:
         self._arrived = arrived
         self._refused = refused
         self._server: asyncio.Server | None = None
+        self._emptied = anyio.Event()
         self.open = 0
         """Connections accepted that have not left yet."""
 
@@ -72,6 +75,11 @@ class Listener:
         """Accept no more."""
         if self._server is not None:
             self._server.close()
+
+    async def empty(self) -> None:
+        """Wait until no connection is open."""
+        while self.open:
+            await self._emptied.wait()
 
     def accept(self, transport: asyncio.Transport) -> None:
         """Look at a new connection and pass it on, or close it if there are too many."""
@@ -99,6 +107,9 @@ class Listener:
 
     def _left(self) -> None:
         self.open -= 1
+        if not self.open:
+            self._emptied.set()
+            self._emptied = anyio.Event()
 
 
 class _Door(asyncio.Protocol):
