@@ -93,6 +93,14 @@ def inbox(name: WorkloadName) -> str:
     return f"_INBOX.{name.namespace}.{token(name.name)}"
 
 
+def role_inbox(role: str) -> str:
+    """The prefix of the subjects on which a service, or a person, is answered.
+
+    No namespace is called `_`, so it is no workload's.
+    """
+    return f"_INBOX._.{role}"
+
+
 def lifecycle(name: WorkloadName, phase: Phase) -> Topic[Lifecycle]:
     """Where a proxy says which phase of its life it entered."""
     subject = f"tulle.v1.lifecycle.{name.namespace}.{token(name.name)}.{phase}"

@@ -18,8 +18,9 @@ from common.x509.certificates import (
     holder,
     load_certificates,
     load_der,
+    moment,
     signing_request,
-    spent,
+    verified,
 )
 from common.x509.keys import (
     fingerprint,
@@ -47,9 +48,10 @@ __all__ = [
     "load_der",
     "load_key",
     "load_public_keys",
+    "moment",
     "peer_identity",
     "public_pem",
     "server_context",
     "signing_request",
-    "spent",
+    "verified",
 ]

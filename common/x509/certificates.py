@@ -1,6 +1,7 @@
 """Signing requests and certificates of workloads, as values: nothing is read or connected here."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from cryptography import x509
@@ -8,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from common.errors import InvalidCertificate, InvalidName
 from common.names import Identity, WorkloadName
@@ -15,6 +17,8 @@ from common.names import Identity, WorkloadName
 T = TypeVar("T")
 _Uri = x509.UniformResourceIdentifier
 
+LONGEST_CHAIN = 4
+"""Certificates between a leaf and its anchor, both counted, at most."""
 BACKDATED = 20.0
 """Seconds before its signing at which a leaf begins: the other side's clock may be that late."""
 
@@ -88,8 +92,25 @@ def _only(values: Sequence[T], what: str) -> T:
     return values[0]
 
 
-def spent(leaf: x509.Certificate, now: float) -> float:
-    """Which part of the leaf's life is over: 0 when it was signed, 1 when it ends, more when it is dead."""
+def verified(
+    chain: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate], now: float
+) -> x509.Certificate:
+    """The leaf of a chain, if it leads to an anchor at `now` (RFC 5280 §6); raises InvalidCertificate."""
+    if not 0 < len(chain) <= LONGEST_CHAIN:
+        raise InvalidCertificate(
+            f"{len(chain)} certificates; expected the leaf and what leads to an anchor,"
+            f" {LONGEST_CHAIN} at most"
+        )
+    policy = PolicyBuilder().store(Store(list(anchors))).max_chain_depth(LONGEST_CHAIN)
+    verifier = policy.time(datetime.fromtimestamp(now, UTC)).build_client_verifier()
+    try:
+        verifier.verify(chain[0], list(chain[1:]))
+    except VerificationError as error:
+        raise InvalidCertificate(f"the leaf does not lead to an anchor: {error}") from None
+    return chain[0]
+
+
+def moment(leaf: x509.Certificate, part: float) -> float:
+    """When that part of the leaf's life is over, in seconds since the epoch: 0 is its signing, 1 its end."""
     signed = leaf.not_valid_before_utc.timestamp() + BACKDATED
-    ends = leaf.not_valid_after_utc.timestamp()
-    return (now - signed) / max(ends - signed, 1.0)
+    return signed + part * (leaf.not_valid_after_utc.timestamp() - signed)

@@ -93,6 +93,7 @@ def _bus(settings: Settings, mesh: MeshDirectory, where: BusSettings) -> Bus:
         name=NAME,
         tls=lambda: bus_context(anchors),
         nkey_seed=user.seed,
+        inbox_prefix=subjects.role_inbox(NAME),
     )
 
 

@@ -75,7 +75,7 @@ def of_role(role: Role) -> Permissions:
     return Permissions(
         publish=(*publish, "_INBOX.>"),
         # Inboxes of workloads have more words: nobody else listens there.
-        subscribe=(*subscribe, "_INBOX.*", "_INBOX.*.*"),
+        subscribe=(*subscribe, f"{subjects.role_inbox(role)}.>", "_INBOX.*", "_INBOX.*.*"),
     )
 
 

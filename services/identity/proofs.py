@@ -6,20 +6,15 @@ what was attested, and the proof may claim no other.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from common import jwt
 from common.contract.identity import PROOF_AUDIENCE, PROOF_SECONDS, Proof
 from common.errors import InvalidCertificate, InvalidToken
-from common.x509.certificates import holder, load_der
+from common.x509.certificates import holder, load_der, verified
 from services.identity.attest import Attested
-
-LONGEST_CHAIN = 4
-"""Certificates in a proof, at most."""
 
 
 class Proofs:
@@ -34,7 +29,7 @@ class Proofs:
     async def attest(self, token: jwt.Jws, now: float) -> Attested:
         """Whose leaf's key signed the token; raises InvalidToken."""
         try:
-            leaf = self._verified(token.chain(), now)
+            leaf = verified([load_der(der) for der in token.chain()], self._anchors(), now)
             identity, workload = holder(leaf)
         except InvalidCertificate as error:
             raise InvalidToken(f"proof: {error}") from None
@@ -51,17 +46,3 @@ class Proofs:
             )
         serial = f"{leaf.serial_number:x}"
         return Attested(identity=identity, workload=workload, by="proof", evidence=serial)
-
-    def _verified(self, chain: list[bytes], now: float) -> x509.Certificate:
-        """The leaf, if it leads to an anchor now; raises InvalidCertificate."""
-        if len(chain) > LONGEST_CHAIN:
-            raise InvalidCertificate(f"{len(chain)} certificates; expected {LONGEST_CHAIN} at most")
-        leaf, *between = (load_der(der) for der in chain)
-        policy = PolicyBuilder().store(Store(list(self._anchors()))).max_chain_depth(LONGEST_CHAIN)
-        try:
-            policy.time(datetime.fromtimestamp(now, UTC)).build_client_verifier().verify(
-                leaf, between
-            )
-        except VerificationError as error:
-            raise InvalidCertificate(f"the leaf does not lead to an anchor: {error}") from None
-        return leaf

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from common import config, log
 from common.bus import Bus
-from common.errors import InvalidSettings
+from common.contract import subjects
+from common.errors import InvalidCertificate, InvalidSettings
 from common.lifecycle import Stop, run
 from common.x509 import bus_context
 from services.telemetry.service import Telemetry
@@ -19,15 +20,34 @@ async def main(stop: Stop) -> None:
 
     def trusting() -> ssl.SSLContext:
         # Read afresh for each connection: anchors rotate.
-        return bus_context(_read(settings.trust_anchors_file, "TULLE_TRUST_ANCHORS_FILE"))
+        return _trusting(settings.trust_anchors_file)
 
     trusting()
-    seed = _read(settings.nkey_file, "TULLE_NKEY_FILE").strip()
-    async with Bus(settings.bus, name="telemetry", tls=trusting, nkey_seed=seed) as bus:
+    async with Bus(
+        settings.bus,
+        name="telemetry",
+        tls=trusting,
+        nkey_seed=_seed(settings.nkey_file),
+        inbox_prefix=subjects.role_inbox("telemetry"),
+    ) as bus:
         telemetry = Telemetry(bus)
         async with telemetry.admin(settings.admin_listen):
             await telemetry.start()
             await stop.wait()
+
+
+def _trusting(path: str) -> ssl.SSLContext:
+    try:
+        return bus_context(_read(path, "TULLE_TRUST_ANCHORS_FILE"))
+    except InvalidCertificate as error:
+        raise InvalidSettings(f"TULLE_TRUST_ANCHORS_FILE={path!r}: {error}") from None
+
+
+def _seed(path: str) -> str:
+    seed = _read(path, "TULLE_NKEY_FILE").strip()
+    if not seed.startswith("SU"):
+        raise InvalidSettings(f"TULLE_NKEY_FILE={path!r}: expected an nkey user seed: SU…")
+    return seed
 
 
 def _read(path: str, variable: str) -> str:

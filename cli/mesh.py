@@ -1,0 +1,115 @@
+"""A mesh directory, and the bus as its operator."""
+
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import anyio
+import click
+import msgspec
+
+from cli.options import mesh_directory
+from common.bus import Bus
+from common.contract import subjects
+from common.contract.topic import Question
+from common.errors import BusUnavailable, InvalidCertificate, InvalidSettings
+from common.x509 import bus_context
+from services.identity import nkey
+from services.identity.directory import MeshDirectory
+
+T = TypeVar("T")
+Q = TypeVar("Q", bound=msgspec.Struct)
+A = TypeVar("A", bound=msgspec.Struct)
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
+
+
+def named_mesh() -> MeshDirectory:
+    """The mesh directory that the command line names. Raises UsageError if it names none."""
+    return MeshDirectory(mesh_directory())
+
+
+@asynccontextmanager
+async def operator_bus(
+    mesh: MeshDirectory, on_trouble: Callable[[str], None] | None = None
+) -> AsyncIterator[Bus]:
+    """The bus, connected as operator; later trouble is told to `on_trouble`, or on standard error.
+
+    Raises InvalidSettings, or BusUnavailable after five seconds.
+    """
+    servers = mesh.bus().servers
+    seed = mesh.seed(mesh.seed_file("operator"), nkey.USER).seed
+    _trusting(mesh)
+    with _trouble() as trouble:
+        async with Bus(
+            servers,
+            name="tulle",
+            tls=lambda: _trusting(mesh),
+            nkey_seed=seed,
+            inbox_prefix=subjects.role_inbox("operator"),
+        ) as bus:
+            with anyio.move_on_after(_CONNECT_SECONDS):
+                await bus.wait_connected()
+            if not bus.connected.value:
+                raise BusUnavailable(
+                    f"{', '.join(servers)}: no connection within {_CONNECT_SECONDS:g} s "
+                    f"({trouble.last or 'no answer'}); expected the mesh's NATS server there"
+                )
+            trouble.tell = on_trouble or (lambda text: click.echo(f"tulle: {text}", err=True))
+            yield bus
+
+
+def _trusting(mesh: MeshDirectory) -> ssl.SSLContext:
+    try:
+        return bus_context(mesh.read(mesh.anchors_file).decode("ascii", "replace"))
+    except InvalidCertificate as error:
+        raise InvalidSettings(f"{mesh.anchors_file}: {error}") from None
+
+
+async def ask(bus: Bus, question: Question[Q, A], request: Q) -> A:
+    """Ask telemetry. Raises BusUnavailable that says what to look at, Refused or InvalidMessage."""
+    try:
+        return await bus.request(question, request, timeout=_ANSWER_SECONDS)
+    except BusUnavailable as error:
+        raise BusUnavailable(f"{error}; is telemetry running?") from None
+
+
+def run(main: Callable[[], Awaitable[T]]) -> T:
+    """Run a command's coroutine; of a group of errors the first stands for all."""
+    try:
+        return anyio.run(main, backend_options={"use_uvloop": True})
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+class _Trouble(logging.Handler):
+    """Hears what the bus logs: keeps it until there is somebody to tell."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+        self.tell: Callable[[str], None] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        values = getattr(record, "fields", {})
+        self.last = ": ".join(
+            [record.getMessage(), *([values["error"]] if "error" in values else [])]
+        )
+        if self.tell is not None:
+            self.tell(self.last)
+
+
+@contextmanager
+def _trouble() -> Iterator[_Trouble]:
+    """Trouble comes to the handler that this yields, and to no log."""
+    handler, root = _Trouble(), logging.getLogger()
+    before, root.handlers[:] = list(root.handlers), [handler]
+    try:
+        yield handler
+    finally:
+        root.handlers[:] = before

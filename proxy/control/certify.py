@@ -1,0 +1,277 @@
+"""Who the workload is: its key and leaf, whom it trusts, and how it shows itself to the bus.
+
+The first time a join token opens the door; from then on a proof signed by the leaf's key does. A leaf is
+renewed, with a new key, when 70 % of its life are over. What is held survives a restart in the state
+directory: key and chain in one file, replaced in one step, so that they always belong together.
+"""
+
+import logging
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import anyio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from common import jwt
+from common.backoff import Backoff
+from common.bus import Bus
+from common.clock import Clock, SystemClock
+from common.contract import subjects
+from common.contract.identity import (
+    PROOF_AUDIENCE,
+    PROOF_SECONDS,
+    CertifyRequest,
+    Proof,
+    TrustBundle,
+)
+from common.errors import (
+    BusUnavailable,
+    InvalidCertificate,
+    InvalidMessage,
+    InvalidSettings,
+    InvalidToken,
+    Refused,
+)
+from common.files import private_folder, replace
+from common.latest import Latest
+from common.log import fields
+from common.names import Identity, WorkloadName
+from common.x509 import (
+    chain_pem,
+    client_context,
+    generate_key,
+    holder,
+    key_pem,
+    load_certificates,
+    load_der,
+    load_key,
+    moment,
+    server_context,
+    signing_request,
+    verified,
+)
+from proxy.control.trust import Trust
+
+log = logging.getLogger(__name__)
+
+LEAF_FILE = "leaf.pem"
+RENEW_AT = 0.7
+_RENEW_SPREAD = 0.03
+"""A thousand proxies that were certified together do not come back together."""
+_LOOK_SECONDS = 5.0
+_CERTIFY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A leaf and what is made of it: TLS contexts for new handshakes. Never changed, only replaced."""
+
+    identity: Identity
+    workload: WorkloadName
+    not_after: float
+    """When the leaf ends, seconds since the epoch."""
+    server_context: ssl.SSLContext = field(repr=False)
+    client_context: ssl.SSLContext = field(repr=False)
+    trust_revision: int
+    """The revision of the trust bundle that the contexts believe; 0: what the proxy was started with."""
+    chain: tuple[x509.Certificate, ...] = field(repr=False)
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    def valid(self, now: float) -> bool:
+        """Whether the leaf is still in force: with one that is not, no mutual TLS is spoken."""
+        return now < self.not_after
+
+
+class Credentials:
+    """What a proxy holds to show who its workload is, kept current by `run`.
+
+    Raises InvalidSettings if the state directory or the trust anchors cannot be used.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        workload: WorkloadName,
+        *,
+        state_dir: Path,
+        anchors_file: Path,
+        token_file: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.current: Latest[Held | None] = Latest(None)
+        self.renewals = 0
+        """How often a certificate was issued to this process."""
+        self._identity = identity
+        self._workload = workload
+        self._token_file = token_file
+        self._clock = clock or SystemClock()
+        self._backoff = Backoff(self._clock, first=0.5, most=30.0)
+        self._renew_at = RENEW_AT
+        self._doubted = False
+        """The last proof has opened no door yet."""
+        try:
+            self._leaf_path = private_folder(state_dir) / LEAF_FILE
+        except OSError as error:
+            raise InvalidSettings(f"TULLE_STATE_DIR={state_dir}: {error.strerror}") from None
+        self._trust = Trust(identity.trust_domain, state_dir, anchors_file)
+        self._reload()
+
+    @property
+    def trust_revision(self) -> int:
+        """The revision of the trust bundle in force; 0: what the proxy was started with."""
+        return self._trust.revision
+
+    def bus_context(self) -> ssl.SSLContext:
+        """What the bus is connected to with, now."""
+        return self._trust.bus_context()
+
+    def bus_token(self) -> str:
+        """What shows the bus who we are, for one connection; raises InvalidToken if there is nothing.
+
+        A proof by the leaf, or the join token, read afresh. A proof that opened no door is followed by
+        the token, if there is one: the bus may be another mesh's since, or have forgotten our issuer.
+        """
+        held, now = self.current.value, self._clock.now()
+        if held is None or not held.valid(now):
+            return self._join_token()
+        self._doubted = not self._doubted
+        if not self._doubted:
+            with suppress(InvalidToken):
+                return self._join_token()
+        return proof(held, now)
+
+    async def run(self, bus: Bus) -> None:
+        """Certify, renew in time, follow the trust bundle; until cancelled. Failures are told and retried."""
+        unwatch = bus.connected.on_change(self._on_connected)
+        follower = bus.follow(subjects.trust(), self._on_trust)
+        try:
+            while True:
+                if (left := self._seconds_to_renewal()) > 0:
+                    await anyio.sleep(min(left, _LOOK_SECONDS))
+                    continue
+                await bus.wait_connected()
+                await self._renew(bus)
+        finally:
+            follower.close()
+            unwatch()
+
+    async def _renew(self, bus: Bus) -> None:
+        try:
+            await self._certify(bus)
+        except (BusUnavailable, Refused, InvalidMessage, InvalidCertificate) as error:
+            wait = self._backoff.next()
+            held = self.current.value
+            log.warning(
+                "no new certificate",
+                extra=fields(
+                    reason=error.reason,
+                    error=str(error),
+                    again_in=f"{wait:.1f}s",
+                    held_until=f"{held.not_after:.0f}" if held else "none",
+                ),
+            )
+            await anyio.sleep(wait)
+        else:
+            self._backoff.reset()
+
+    async def _certify(self, bus: Bus) -> None:
+        """Have a new key signed, check what comes back, use it, and keep it."""
+        key = generate_key()
+        request = CertifyRequest(csr=signing_request(self._identity, self._workload, key))
+        question = subjects.certify(self._identity, self._workload)
+        reply = await bus.request(question, request, timeout=_CERTIFY_SECONDS)
+        held = self._hold(key, [load_der(der) for der in reply.chain])
+        self._renew_at = RENEW_AT + _RENEW_SPREAD * self._clock.random()
+        self.current.set(held)
+        self.renewals += 1
+        serial = f"{held.chain[0].serial_number:x}"
+        lives = f"{held.not_after - self._clock.now():.0f}s"
+        log.info("certified", extra=fields(identity=held.identity, serial=serial, lives=lives))
+        try:
+            # A disk may be slow, and traffic must not wait for it.
+            data = key_pem(key) + chain_pem(held.chain)
+            await anyio.to_thread.run_sync(partial(replace, self._leaf_path, data))
+        except OSError as error:
+            log.warning("certificate not kept", extra=fields(path=self._leaf_path, error=error))
+
+    def _hold(self, key: ec.EllipticCurvePrivateKey, chain: Sequence[x509.Certificate]) -> Held:
+        """Make contexts of a key and its chain; raises InvalidCertificate unless both are ours and good."""
+        leaf = verified(chain, self._trust.anchors, self._clock.now())
+        if holder(leaf) != (self._identity, self._workload):
+            raise InvalidCertificate(
+                f"certificate of {leaf.subject.rfc4514_string()}, not of {self._workload}"
+                f" with {self._identity}"
+            )
+        if leaf.public_key() != key.public_key():
+            raise InvalidCertificate("certificate for another key than ours")
+        pem = key_pem(key) + chain_pem(chain)
+        return Held(
+            identity=self._identity,
+            workload=self._workload,
+            not_after=leaf.not_valid_after_utc.timestamp(),
+            server_context=server_context(pem, self._trust.pem),
+            client_context=client_context(pem, self._trust.pem),
+            trust_revision=self._trust.revision,
+            chain=tuple(chain),
+            key=key,
+        )
+
+    def _reload(self) -> None:
+        """Take up what was kept, if it still serves; what does not is named, and will be replaced."""
+        try:
+            pem = self._leaf_path.read_bytes()
+            self.current.set(self._hold(load_key(pem), load_certificates(pem)))
+        except FileNotFoundError:
+            return
+        except (OSError, InvalidCertificate) as error:
+            log.warning(
+                "kept certificate not used: asking for a new one",
+                extra=fields(path=self._leaf_path, error=error),
+            )
+
+    def _on_connected(self, connected: bool) -> None:
+        if connected:
+            self._doubted = False
+
+    def _on_trust(self, bundle: TrustBundle | None, revision: int) -> None:
+        if not self._trust.update(bundle, revision):
+            return
+        held = self.current.value
+        if held is not None:
+            try:
+                self.current.set(self._hold(held.key, held.chain))
+            except InvalidCertificate as error:
+                # Peers that trust only the new anchors will refuse us: ask at once for another leaf.
+                log.warning("certificate no longer trusted", extra=fields(error=error))
+                self._renew_at = 0.0
+
+    def _seconds_to_renewal(self) -> float:
+        held = self.current.value
+        if held is None:
+            return 0.0
+        return moment(held.chain[0], self._renew_at) - self._clock.now()
+
+    def _join_token(self) -> str:
+        if self._token_file is None:
+            raise InvalidToken("no valid leaf and no join token; expected TULLE_TOKEN_FILE")
+        try:
+            token = self._token_file.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidToken(f"TULLE_TOKEN_FILE={self._token_file}: {error}") from None
+        if not token:
+            raise InvalidToken(f"TULLE_TOKEN_FILE={self._token_file}: is empty")
+        return token
+
+
+def proof(held: Held, now: float) -> str:
+    """A token that shows, for a minute, that we hold the key of the leaf."""
+    claims = Proof(
+        aud=PROOF_AUDIENCE, iat=now, exp=now + PROOF_SECONDS, workload=str(held.workload)
+    )
+    return jwt.sign(claims, held.key, x5c=[one.public_bytes(Encoding.DER) for one in held.chain])
