@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -77,10 +77,7 @@ def settings_page() -> str:
     parts = [SETTINGS_HEAD]
     for command, name in PROGRAMS.items():
         module = import_module(name)
-        for struct in _structs(module):
-            parts.append(
-                f"\n## `{command}`\n\n{_first_line(struct)}\n\n{_settings_table(struct)}\n"
-            )
+        parts.append(f"\n## `{command}`\n\n{_settings_table(module, module.Settings)}\n")
     return "".join(parts)
 
 
@@ -189,31 +186,37 @@ def _kind(annotation: ast.expr) -> str:
     return ", ".join([ast.unparse(inner), *spelled])
 
 
-def _settings_table(struct: type[msgspec.Struct]) -> str:
+def _settings_table(module: ModuleType, struct: type[msgspec.Struct]) -> str:
     hints = get_type_hints(struct, include_extras=True)
+    below = {name: words for name, _, _, words in _fields(module, struct)}
     rows = ["| variable | default | |", "|---|---|---|"]
     for field in msgspec.structs.fields(struct):
         default = "required" if field.required else _shown(field)
-        rows.append(f"| `{variable(field.name)}` | {default} | {_described(hints[field.name])} |")
+        hint = hints[field.name]
+        words = "; ".join(filter(None, (_described(hint), _choices(hint), below[field.name])))
+        rows.append(f"| `{variable(field.name)}` | {default} | {words} |")
     return "\n".join(rows)
 
 
 def _shown(field: Any) -> str:
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return f"`{text}`" if text and value is not None else "none"
+    return f"`{text}`" if text else "none"
 
 
 def _described(hint: Any) -> str:
-    """The description nearest to the outside, or the choices of a Literal."""
-    for meta in getattr(hint, "__metadata__", ()):
-        if isinstance(meta, msgspec.Meta) and meta.description:
-            return meta.description.replace("|", "\\|")
-    if getattr(hint, "__metadata__", ()):
-        return _described(get_args(hint)[0])
-    if str(get_origin(hint)) == "typing.Literal":
-        return " or ".join(f"`{choice}`" for choice in get_args(hint))
+    """The description nearest to the outside of a type."""
+    for note in getattr(hint, "__metadata__", ()):
+        if isinstance(note, msgspec.Meta) and note.description:
+            return note.description.replace("|", "\\|")
     return next((words for part in get_args(hint) if (words := _described(part))), "")
+
+
+def _choices(hint: Any) -> str:
+    """What a Literal allows; empty for other types."""
+    if get_origin(hint) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(hint))
+    return _choices(get_args(hint)[0]) if get_origin(hint) is Annotated else ""
 
 
 def _first_line(thing: object) -> str:
