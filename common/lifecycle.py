@@ -73,9 +73,11 @@ def status_of(main: Callable[[Stop], Awaitable[None]]) -> int:
 
 async def _supervise(main: Callable[[Stop], Awaitable[None]], cut_short: list[int]) -> None:
     stop = Stop()
+    everything = anyio.CancelScope()
     async with anyio.create_task_group() as group:
-        await group.start(_heed_signals, stop, group.cancel_scope, cut_short)
-        await main(stop)
+        await group.start(_heed_signals, stop, everything, cut_short)
+        with everything:
+            await main(stop)
         group.cancel_scope.cancel()
 
 

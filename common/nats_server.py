@@ -45,8 +45,7 @@ class NatsServer:
     `config` is the text of a configuration, or the path of one (used in place, so that its relative
     includes hold); it names no port. With `port=0` the server picks a free one and keeps it over
     `restart()`. `store` is JetStream's folder, unless the configuration names one; without it there is a
-    temporary one, removed at the end.
-    Log lines go to `log_file` in the work folder.
+    temporary one, removed at the end with the log.
     """
 
     def __init__(
@@ -140,14 +139,16 @@ class NatsServer:
         return self._work
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            self._command(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C on a terminal is ours to handle, in order
-            preexec_fn=_die_with(os.getpid()),
-        )
+        # What it says before it has read where to log comes on its standard error.
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C on a terminal is ours to handle, in order
+                preexec_fn=_die_with(os.getpid()),
+            )
 
     def _command(self) -> list[str]:
         config = self._config
