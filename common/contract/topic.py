@@ -40,9 +40,8 @@ class Topic(Generic[M]):
         """Read a message; raises InvalidMessage that names the path of the offending field."""
         try:
             return self._decoder.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidMessage(f"not a {self.message.__name__}: {error}") from None
-        except msgspec.ValidationError as error:
+        # A validation error is a decode error; nesting without end is a recursion error.
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidMessage(f"not a {self.message.__name__}: {error}") from None
 
 
