@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
+from nats.aio.client import Client
 
 from common.bus import Bus
 from common.clock import SystemClock
@@ -30,6 +31,7 @@ class Mesh:
         self.server = server
         self.work = work
         self.trust_domain = directory.bus().trust_domain
+        self._logs: list[Path] = []
         self.anchors_pem = directory.anchors_file.read_text()
 
     def environment(self, **settings: object) -> dict[str, str]:
@@ -53,14 +55,12 @@ class Mesh:
 
     def bus(self, name: str = "test", *, token: str | None = None, seed: str | None = None) -> Bus:
         """A bus with a token or an nkey seed; enter it to connect."""
-        prefix = "_INBOX"
         return Bus(
             [self.server.url],
             name=name,
             tls=lambda: bus_context(self.anchors_pem),
             token=None if token is None else lambda: token,
             nkey_seed=seed,
-            inbox_prefix=prefix,
         )
 
     def workload_bus(self, workload: WorkloadName, token: str) -> Bus:
@@ -73,6 +73,33 @@ class Mesh:
             inbox_prefix=subjects.inbox(workload),
         )
 
+    async def client(
+        self,
+        *,
+        token: str = "",
+        seed: str = "",
+        inbox: str = "_INBOX",
+        errors: list[str] | None = None,
+    ) -> Client:
+        """A plain NATS client, such as an intruder's; what the server complains of goes to `errors`."""
+        heard = [] if errors is None else errors
+
+        async def on_error(error: Exception) -> None:
+            heard.append(str(error))
+
+        client = Client()
+        await client.connect(
+            self.server.url,
+            tls=bus_context(self.anchors_pem),
+            inbox_prefix=inbox,
+            error_cb=on_error,
+            allow_reconnect=False,
+            connect_timeout=10,
+            nkeys_seed_str=seed or None,
+            token=token or None,
+        )
+        return client
+
     @asynccontextmanager
     async def role(self, role: Role) -> AsyncIterator[Bus]:
         """A connected bus of a service or the operator."""
@@ -83,14 +110,17 @@ class Mesh:
 
     @asynccontextmanager
     async def identity(self, **settings: object) -> AsyncIterator["subprocess.Popen[bytes]"]:
-        """`python -m services.identity` until the end of the context; its log is in `identity.log`."""
+        """`python -m services.identity` until the end of the context, once it admits."""
         env = self.environment(dir=self.directory.root, admin_listen="127.0.0.1:0", **settings)
-        with (self.work / "identity.log").open("wb") as log:
+        path = self.work / f"identity-{len(self._logs)}.log"
+        self._logs.append(path)
+        with path.open("wb") as log:
             process = subprocess.Popen(  # noqa: ASYNC220 - starting it takes no time
                 [sys.executable, "-m", "services.identity"], env=env, stderr=log, stdout=log
             )
             try:
-                await until(lambda: process.poll() is not None or self._admits())
+                # Whoever knocks before NATS has identity's ear would wait for a timeout.
+                await until(lambda: process.poll() is not None or _connected(path))
                 yield process
             finally:
                 with anyio.CancelScope(shield=True):
@@ -100,13 +130,9 @@ class Mesh:
                     process.kill()
                     process.wait()
 
-    def _admits(self) -> bool:
-        """NATS has identity's ear: whoever knocked before would wait for its timeout."""
-        return "name=identity" in self.identity_log()
-
     def identity_log(self) -> str:
-        """What identity logged."""
-        return (self.work / "identity.log").read_text()
+        """What all identity services logged."""
+        return "".join(path.read_text() for path in self._logs)
 
 
 @asynccontextmanager
@@ -116,3 +142,7 @@ async def nats(work: Path) -> AsyncIterator[Mesh]:
     config = directory.nats_config_file
     async with NatsServer(config, scheme="tls", store=work / "store") as server:
         yield Mesh(directory, server, work)
+
+
+def _connected(log: Path) -> bool:
+    return "name=identity" in log.read_text()
