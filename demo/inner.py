@@ -21,11 +21,11 @@ from demo.messages import (
     Ended,
     Event,
     Failed,
-    LastStopped,
     Order,
     Stage,
     Step,
-    StopLast,
+    Stop,
+    Stopped,
     Up,
     line,
     orders,
@@ -50,10 +50,12 @@ class Inner:
         match order:
             case Bring():
                 await self._bring_up(order)
-            case StopLast():
-                if self._supervisor:
+            case Stop(everything):
+                if self._supervisor and not everything:
                     await self._supervisor.stop_last(GRACE_SECONDS)
-                tell(LastStopped())
+                else:
+                    await self.stop()
+                tell(Stopped())
 
     async def stop(self) -> None:
         """Stop everything."""

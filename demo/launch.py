@@ -15,12 +15,12 @@ import anyio
 from anyio.abc import Process
 
 from common.errors import MeshError
-from demo.messages import Bring, Event, Failed, LastStopped, Order, Stage, StopLast, Up, line
+from demo.messages import Bring, Event, Failed, Order, Stage, Stop, Stopped, Up, line
 from demo.messages import events as decoder
 from demo.namespaces import ENTER
 from demo.programs import PYTHON, Paths
 
-_STOP_SECONDS = 20.0
+STOP_SECONDS = 20.0
 _TAIL_LINES = 15
 
 
@@ -63,7 +63,7 @@ class InnerSide:
             if process.stdin:
                 with contextlib.suppress(anyio.BrokenResourceError):
                     await process.stdin.aclose()
-            with anyio.move_on_after(_STOP_SECONDS):
+            with anyio.move_on_after(STOP_SECONDS):
                 await process.wait()
             if process.returncode is None:
                 process.kill()
@@ -83,11 +83,11 @@ class InnerSide:
                     raise LaunchFailed(self._explain(program, why))
         raise LaunchFailed(self._explain("inner", "the process that starts all others has ended"))
 
-    async def stop_last(self) -> None:
-        """Stop the programs that only send, and wait until they have ended."""
-        await self._tell(StopLast())
+    async def stop(self, *, everything: bool) -> None:
+        """Stop everything, or the programs that only send, and wait until they have ended."""
+        await self._tell(Stop(everything))
         async for event in self.events():
-            if isinstance(event, LastStopped):
+            if isinstance(event, Stopped):
                 return
 
     async def events(self) -> AsyncIterator[Event]:
@@ -129,9 +129,3 @@ class InnerSide:
         lines = [f"{program} did not come up: {why}"]
         lines += [f"    {text}" for text in said or ["(it said nothing)"]]
         return "\n".join(lines)
-
-
-def keep_logs(paths: Paths, target: Path) -> None:
-    """Copy the logs of all programs to a folder that stays."""
-    with contextlib.suppress(OSError):
-        shutil.copytree(paths.logs, target, dirs_exist_ok=True)

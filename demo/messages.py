@@ -79,11 +79,13 @@ class Bring(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Seconds that each stage may take to be ready."""
 
 
-class StopLast(msgspec.Struct, frozen=True, tag=True):
-    """Launcher: stop the last stage (those who only send), and say when that is done."""
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Launcher: stop the last stage (those who only send), or everything, and say when that is done."""
+
+    everything: bool
 
 
-Order = Bring | StopLast
+Order = Bring | Stop
 
 
 class Up(msgspec.Struct, frozen=True, tag=True):
@@ -110,11 +112,11 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     status: int
 
 
-class LastStopped(msgspec.Struct, frozen=True, tag=True):
-    """Inner side: the last stage has stopped."""
+class Stopped(msgspec.Struct, frozen=True, tag=True):
+    """Inner side: what was to be stopped has ended."""
 
 
-Event = Up | Stage | Failed | Ended | LastStopped
+Event = Up | Stage | Failed | Ended | Stopped
 orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 

@@ -86,14 +86,7 @@ class Programs:
         host = self._layout.control
         everywhere = "0.0.0.0" if self._layout.transparent else host
         argv = (str(find_binary()), "-c", str(self._paths.mesh / "nats" / "nats.conf"))
-        listen = (
-            "-a",
-            everywhere,
-            "-p",
-            str(self._bus_port),
-            "-sd",
-            str(self._paths.root / "store"),
-        )
+        listen = ("-a", everywhere, "-p", str(self._bus_port))
         return Program(
             name="nats-server",
             argv=argv + listen,
@@ -144,7 +137,9 @@ class Programs:
 
     def _redirect(self, replica: Replica) -> Program:
         name = replica.name.name
-        argv = (*PYTHON, "proxy.redirect", "--proxy-mark", str(MARK))
+        # The mark is on the sockets that carry the application's traffic; the bus's are left alone by port.
+        flags = ("--proxy-mark", str(MARK), "--outbound-ports-to-ignore", str(self._bus_port))
+        argv = (*PYTHON, "proxy.redirect", *flags)
         return Program(
             name=f"{name}-redirect", argv=argv, env=self._env, ready=Finishes(), host=name
         )

@@ -1,0 +1,162 @@
+"""How `tulle demo` runs: brings the mesh up, shows it, ends it in order, says how it was."""
+
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import anyio
+import click
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from cli import mesh
+from common.clock import SystemClock
+from common.config import environment
+from common.contract.telemetry import EdgeRow
+from common.errors import BusUnavailable
+from demo import figures, table
+from demo.launch import LaunchFailed
+from demo.layout import Mode
+from demo.messages import Ended, Stage
+from demo.observer import LIVE_SECONDS, Observer
+from demo.plan import Application
+from demo.programs import Paths
+from demo.session import Session, started
+from demo.supervisor import describe
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line said."""
+
+    application: Application
+    mode: Mode
+    seconds: float | None
+    as_json: bool
+    logs: Path | None
+
+
+def run(options: Options) -> int:
+    """Run the demo; the exit status."""
+    return mesh.run(Demo(options).run)
+
+
+class Demo:
+    """One run."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._up = False
+        self._signal = 0
+        self._enough = anyio.Event()
+        self._logs: Path | None = None
+
+    async def run(self) -> int:
+        """Start, show, stop; the exit status."""
+        status = 1
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._await_signal, tasks.cancel_scope)
+            try:
+                status = await self._run()
+            except LaunchFailed as error:
+                self._say(f"tulle demo: {error}\nall logs are in {self._logs}")
+            tasks.cancel_scope.cancel()
+        return 128 + self._signal if self._interrupted else status
+
+    @property
+    def _interrupted(self) -> bool:
+        """Ctrl-C is the ordinary end of a demo that has no other; anything else cuts it short."""
+        ordinary = self._signal == signal.SIGINT and self._up and self._options.seconds is None
+        return bool(self._signal) and not ordinary
+
+    async def _await_signal(self, everything: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(*ENDINGS) as signals:
+            async for number in signals:
+                self._signal = self._signal or number
+                self._enough.set()
+                if self._interrupted:
+                    everything.cancel()
+
+    async def _run(self) -> int:
+        options = self._options
+        async with started(
+            options.application,
+            options.mode,
+            environment(),
+            on_stage=self._stage,
+            keep_logs=self._keep_logs,
+        ) as session:
+            self._up = True
+            return await self._watch(session)
+
+    async def _watch(self, session: Session) -> int:
+        """Show the mesh until it is enough; then stop the traffic and sum up."""
+        began = SystemClock.monotonic()
+        async with mesh.operator_bus(session.mesh, self._say) as bus:
+            observer = Observer(bus, session.layout)
+            await observer.start()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._tell_of_ends, session)
+                with anyio.move_on_after(self._options.seconds):
+                    await self._show(session, observer)
+                tasks.cancel_scope.cancel()
+            seconds = SystemClock.monotonic() - began
+            await session.inner.stop(everything=False)
+            rows = await observer.settled(SystemClock.monotonic() - began + 60)
+        return self._sum_up(session, rows, seconds)
+
+    async def _show(self, session: Session, observer: Observer) -> None:
+        if self._options.as_json:
+            await self._enough.wait()
+            return
+        console = Console()
+        title = f"the last {LIVE_SECONDS:.0f} seconds (Ctrl-C ends)"
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            while not self._enough.is_set():
+                try:
+                    rows = await observer.edges(LIVE_SECONDS)
+                except BusUnavailable as error:
+                    self._say(f"telemetry does not answer: {error}")
+                else:
+                    picture = table.screen(session, rows, width=console.width, title=title)
+                    live.update(picture, refresh=True)
+                with anyio.move_on_after(1.0):
+                    await self._enough.wait()
+
+    async def _tell_of_ends(self, session: Session) -> None:
+        async for event in session.inner.events():
+            if isinstance(event, Ended):
+                self._say(f"{event.program} ended with {describe(event.status)}")
+
+    def _sum_up(self, session: Session, rows: tuple[EdgeRow, ...], seconds: float) -> int:
+        document = figures.document(session.layout, rows, seconds)
+        if self._options.as_json:
+            encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
+            click.echo(encoded.decode())
+        else:
+            console = Console()
+            title = f"the whole run: {seconds:.0f} seconds"
+            console.print(table.edges(rows, width=console.width, title=title))
+        for problem in figures.problems(session.layout, rows):
+            self._say(f"not as it should be: {problem}")
+        return 0 if document.ok else 1
+
+    def _stage(self, stage: Stage) -> None:
+        names = [name for name in stage.programs if not name.endswith("-redirect")]
+        if names:
+            self._say(f"starting {', '.join(names)}")
+
+    def _keep_logs(self, paths: Paths) -> None:
+        """Where the user wants them; if nothing came up, in any case."""
+        target = self._options.logs
+        if target is None and not self._up and not self._signal:
+            target = Path(tempfile.mkdtemp(prefix="tulle-demo-logs-"))
+        if target is not None:
+            shutil.copytree(paths.logs, target, dirs_exist_ok=True)
+            self._logs = target
+
+    def _say(self, text: str) -> None:
+        click.echo(text, err=True)

@@ -1,0 +1,84 @@
+"""Telemetry's answer as the document that `--json` prints, and whether all is as it should be."""
+
+import msgspec
+
+from common.contract.telemetry import EdgeRow
+from demo.layout import Layout
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """Who called whom, and how it went, over the whole run."""
+
+    source: str
+    target: str
+    source_identity: str
+    target_identity: str
+    mtls: bool
+    protocol: str
+    requests: int
+    success_rate: float | None
+    rps: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """What `tulle demo --json` prints; `ok` as in `problems`."""
+
+    ok: bool
+    transparent: bool
+    edges: tuple[Edge, ...]
+
+
+def document(layout: Layout, rows: tuple[EdgeRow, ...], seconds: float) -> Document:
+    """The rows as a document; `seconds` is for how long there was traffic."""
+    return Document(
+        ok=not problems(layout, rows),
+        transparent=layout.transparent,
+        edges=tuple(_edge(row, seconds) for row in rows),
+    )
+
+
+def problems(layout: Layout, rows: tuple[EdgeRow, ...]) -> tuple[str, ...]:
+    """What is not as it should be: no traffic, a call that did not happen, an edge without mutual TLS."""
+    carried = [row for row in rows if row.figures.requests]
+    calls = {
+        (row.source, row.target)
+        for row in carried
+        if row.source_namespace == row.target_namespace == layout.namespace
+    }
+    found = [] if carried else ["there was no traffic"]
+    found += [
+        f"{source} → {target}: no traffic"
+        for source, target in layout.calls
+        if (source, target) not in calls
+    ]
+    found += [
+        f"{row.source} → {row.target}: no mutual TLS ({row.no_tls_reason or 'no reason known'})"
+        for row in rows
+        if not row.mtls and layout.meshed(row.source) and layout.meshed(row.target)
+    ]
+    return tuple(found)
+
+
+def _edge(row: EdgeRow, seconds: float) -> Edge:
+    figures = row.figures
+    return Edge(
+        source=row.source,
+        target=row.target,
+        source_identity=row.source_identity,
+        target_identity=row.target_identity,
+        mtls=row.mtls,
+        protocol=row.protocol,
+        requests=figures.requests,
+        success_rate=_rounded(figures.success_rate, 4),
+        rps=round(figures.requests / seconds, 2) if seconds > 0 else 0.0,
+        p50_ms=_rounded(figures.p50_ms, 2),
+        p95_ms=_rounded(figures.p95_ms, 2),
+        p99_ms=_rounded(figures.p99_ms, 2),
+    )
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
