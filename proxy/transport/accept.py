@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import cast
 
 import anyio
 
@@ -119,5 +120,5 @@ class _Door(asyncio.Protocol):
         self._listener = listener
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._listener.accept(transport)
+        # uvloop's transports are of no class that asyncio knows.
+        self._listener.accept(cast(asyncio.Transport, transport))

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from typing import cast
 
 import anyio
 
@@ -89,5 +90,4 @@ class _Quiet(asyncio.Protocol):
     """Holds a new connection's place, with reading paused, until its user is there."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
+        cast(asyncio.Transport, transport).pause_reading()

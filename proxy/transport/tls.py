@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 _READ = 16 * 1024
 """A TLS record holds no more (RFC 8446 §5.1)."""
@@ -52,8 +53,7 @@ class Tls(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected: shake hands."""
-        assert isinstance(transport, asyncio.Transport)
-        self._raw = transport
+        self._raw = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         self._shake_hands()
 
