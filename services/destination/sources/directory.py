@@ -30,8 +30,10 @@ SETTLE = 0.05
 """Seconds for which a file must have been left alone before it is read."""
 RETRY = 5.0
 """Seconds after which a file that could not be read is tried again, even if it looks the same."""
-_SHARE = 10
-"""Looking takes at most one part in so many of a thread's time, however many files there are."""
+_SHARE = 5
+"""Looking takes at most one part in so many of a thread's time, however many files there are …"""
+_MOST_PAUSE = 2.0
+"""… but this is the most that it waits, in seconds, however slow the disk is."""
 _MISTAKES_TOLD = 10
 
 Tell = Callable[[str, str, dict[str, str]], None]
@@ -92,7 +94,7 @@ class Directory:
             now = self._clock.monotonic()
             await self._take(found, now)
             pause = SETTLE if self._settling.restless else self._interval
-            await anyio.sleep(max(pause, (now - began) * _SHARE))
+            await anyio.sleep(max(pause, min((now - began) * _SHARE, _MOST_PAUSE)))
 
     async def _take(self, found: Survey, now: float) -> None:
         """Read what a survey shows to have changed, and hand on what that means."""

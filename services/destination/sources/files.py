@@ -5,8 +5,8 @@ Kubernetes does with a ConfigMap), with editors that replace a file or write it 
 """
 
 import os
-import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -47,36 +47,35 @@ def survey(root: Path) -> Survey:
     Hidden files and directories are passed over, symbolic links followed, loops entered once.
     """
     found = Survey({}, {})
-    _enter(root, "", found, set(), 0)
+    _enter(os.fspath(root), "", found, set(), 0)
     return found
 
 
 def _enter(
-    directory: Path, below: str, found: Survey, entered: set[tuple[int, int]], depth: int
+    directory: str, below: str, found: Survey, entered: set[tuple[int, int]], depth: int
 ) -> None:
     try:
-        where = directory.stat()
+        where = os.stat(directory)
         if (where.st_dev, where.st_ino) in entered or depth > DEPTH_LIMIT:
             return
         entered.add((where.st_dev, where.st_ino))
         with os.scandir(directory) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            visible = sorted((e.name, e) for e in entries if not e.name.startswith("."))
     except OSError as error:
         found.unreadable[below] = error.strerror or str(error)
         return
-    for name in names:
+    for name, entry in visible:
         path = f"{below}/{name}" if below else name
         try:
-            status = (directory / name).stat()
+            if entry.is_dir():
+                _enter(entry.path, path, found, entered, depth + 1)
+            elif name.endswith(SUFFIXES) and entry.is_file():
+                found.looks[path] = _look(entry.stat())
         except OSError:
-            continue  # a link to nothing, or gone since it was listed
-        if stat.S_ISDIR(status.st_mode):
-            _enter(directory / name, path, found, entered, depth + 1)
-        elif stat.S_ISREG(status.st_mode) and name.endswith(SUFFIXES):
-            if len(found.looks) >= FILES_LIMIT:
-                found.unreadable[below] = f"more than {FILES_LIMIT} files"
-                return
-            found.looks[path] = _look(status)
+            continue  # a link to nothing or to itself, or gone since it was listed
+    if len(found.looks) > FILES_LIMIT:
+        found.looks = dict(islice(found.looks.items(), FILES_LIMIT))
+        found.unreadable[below] = f"more than {FILES_LIMIT} files"
 
 
 def read(path: Path, expected: Look) -> bytes | None:
@@ -118,6 +117,8 @@ class Settling:
 
     def observe(self, found: Survey, now: float) -> Iterator[tuple[str, Look | None]]:
         """The files to be read now (or, with None, to be given up), in order; `now` is monotonic."""
+        if found.looks == self._known and not self._unsettled:
+            return
         for path in sorted(self._known.keys() | found.looks.keys() | self._unsettled.keys()):
             look = found.looks.get(path)
             if look == self._known.get(path) or (look is None and found.hides(path)):
