@@ -1,0 +1,193 @@
+"""Mesh directories: made whole, kept, and never overwritten."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from common.clock import ManualClock, SystemClock
+from common.errors import InvalidSettings
+from common.nats_server import find_binary
+from common.x509 import verified
+from services.identity.bootstrap import bootstrap, main
+from services.identity.directory import MeshDirectory
+from services.identity.permissions import ROLES
+
+SECRET = {"anchor.key", "issuer.key", "tokens.key", "server.key", "account.seed", "nats.conf"}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def names(mesh: MeshDirectory) -> set[str]:
+    extensions = mesh.server().certificate.extensions
+    value = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in value}
+
+
+def test_the_command_makes_a_directory_with_which_nats_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "services.identity.bootstrap", "mesh", "--nats-port", "5333"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    mesh = MeshDirectory(tmp_path / "mesh")
+    assert f"nats-server -c {mesh.nats_config_file}" in done.stdout
+    assert mesh.bus().servers == ("tls://127.0.0.1:5333",)
+    checked = [str(find_binary()), "-t", "-c", str(mesh.nats_config_file)]
+    assert subprocess.run(checked, cwd="/", capture_output=True).returncode == 0
+
+
+def test_everything_in_it_belongs_together(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh", nats_hosts=["nats.example", "127.0.0.1", "::1"])
+
+    now = SystemClock.now()
+    anchors = mesh.anchors()
+    assert mesh.anchor().certificate == anchors[0]
+    assert mesh.issuer().certificate.issuer == anchors[0].subject
+    assert names(mesh) == {"nats.example", "127.0.0.1", "::1"}
+    with pytest.raises(Exception, match="does not lead to an anchor"):
+        verified(mesh.server().chain, anchors, now)  # it is no client's
+    assert len({mesh.user(role).public for role in ROLES}) == len(ROLES)
+    assert mesh.bus().servers == ("tls://nats.example:4222",)
+
+
+def test_keys_are_for_their_owner_only(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh")
+
+    for path in [mesh.root, *mesh.root.rglob("*")]:
+        if path.is_dir() or path.name in SECRET or path.suffix == ".seed":
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh")
+    before = files(mesh.root)
+
+    assert bootstrap(tmp_path / "mesh") == mesh
+    assert files(mesh.root) == before
+
+
+def test_a_second_run_follows_names_and_ports_and_keeps_the_keys(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh")
+    before = files(mesh.root)
+
+    bootstrap(tmp_path / "mesh", nats_hosts=["nats.example"], nats_port=5222)
+
+    after = files(mesh.root)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"nats/server.pem", "nats/server.key", "nats/nats.conf", "bus.json"}
+    assert names(mesh) == {"nats.example"}
+    assert mesh.bus().servers == ("tls://nats.example:5222",)
+
+
+def test_the_certificate_of_nats_is_renewed_when_most_of_its_life_is_over(tmp_path: Path) -> None:
+    clock = ManualClock()
+    mesh = bootstrap(tmp_path / "mesh", clock=clock)
+    first = mesh.server().certificate
+
+    clock.advance(0.6 * 365 * 86_400)
+    assert bootstrap(tmp_path / "mesh", clock=clock).server().certificate == first
+    clock.advance(0.2 * 365 * 86_400)
+    assert bootstrap(tmp_path / "mesh", clock=clock).server().certificate != first
+
+
+def test_a_directory_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    with pytest.raises(InvalidSettings, match=r"holds something, but no bus.json"):
+        bootstrap(tmp_path)
+    assert files(tmp_path) == {"thesis.txt": b"mine"}
+
+
+def test_a_directory_that_was_left_half_made_is_not_touched(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh")
+    mesh.bus_file.unlink()
+
+    with pytest.raises(InvalidSettings, match="left half made"):
+        bootstrap(tmp_path / "mesh")
+
+
+def test_a_directory_of_another_mesh_is_not_touched(tmp_path: Path) -> None:
+    bootstrap(tmp_path / "mesh", trust_domain="one.example")
+
+    with pytest.raises(InvalidSettings, match=r"made for trust domain 'one.example', not 'two"):
+        bootstrap(tmp_path / "mesh", trust_domain="two.example")
+
+
+def test_what_is_damaged_is_named(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh")
+    other = bootstrap(tmp_path / "other")
+    damage = {
+        mesh.bus_file: (b'{"servers": 5}', r"bus.json: Expected `array`.*\$.servers"),
+        mesh.issuer_file: (b"junk", "issuer.pem: certificates: expected"),
+        mesh.issuer_key_file: (other.issuer_key_file.read_bytes(), "not the key of the"),
+        mesh.tokens_file: (b"junk", "tokens.pem: public keys: expected"),
+        mesh.account_file: (b"SUjunk", "account.seed: nkey: expected a seed"),
+        mesh.seed_file("identity"): (other.account_file.read_bytes(), "expected a user"),
+    }
+
+    def read_everything() -> None:
+        mesh.bus(), mesh.anchors(), mesh.issuer(), mesh.token_keys(), mesh.account()
+        mesh.user("identity")
+
+    for path, (content, says) in damage.items():
+        good = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(InvalidSettings, match=says):
+            read_everything()
+        path.unlink()
+        with pytest.raises(InvalidSettings, match=f"{path}: No such file"):
+            read_everything()
+        path.write_bytes(good)
+    read_everything()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--nats-port", "0"], "NATS port 0: expected 1 to 65535"),
+        (["--nats-host", "Not A Host"], "NATS host 'Not A Host'"),
+        (["--trust-domain", "UPPER"], "trust domain 'UPPER'"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert main([str(tmp_path / "mesh"), *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(InvalidSettings, match="file"):
+        bootstrap(tmp_path / "file" / "mesh")
+
+
+def test_identity_says_plainly_what_is_wrong_with_its_directory(tmp_path: Path) -> None:
+    def started(**env: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "services.identity"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stderr
+
+    assert started() == (
+        2,
+        "TULLE_DIR: not set; expected the mesh directory, such as /var/lib/tulle/mesh\n",
+    )
+    status, told = started(TULLE_DIR=str(tmp_path), TULLE_LEAF_SECONDS="1")
+    assert (status, "TULLE_LEAF_SECONDS='1'" in told) == (2, True)
+    status, told = started(TULLE_DIR=str(tmp_path))
+    assert (status, told) == (
+        2,
+        f"{tmp_path}/bus.json: No such file or directory; expected a mesh directory\n",
+    )
+    mesh = bootstrap(tmp_path / "mesh")
+    mesh.anchors_file.write_text("junk")
+    status, told = started(TULLE_DIR=str(mesh.root))
+    assert (status, told) == (
+        2,
+        f"{mesh.anchors_file}: certificates: expected one or more in PEM\n",
+    )

@@ -1,0 +1,127 @@
+"""NATS's question and our answer: read strictly, written as the server expects."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import InvalidToken
+from services.identity import callout, nkey
+from services.identity.permissions import Permissions
+
+NOW = 1_700_000_000.0
+ACCOUNT = nkey.generate(nkey.ACCOUNT)
+SERVER = nkey.generate(nkey.SERVER)
+USER = nkey.generate(nkey.USER)
+SOME = Permissions(publish=("a",), subscribe=("b.>",), not_subscribe=("> *",), answers=True)
+
+
+def spell(value: object) -> str:
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def question(
+    signer: nkey.KeyPair = SERVER, nats: dict[str, object] | None = None, **changes: object
+) -> bytes:
+    asked: dict[str, object] = {
+        "type": "authorization_request",
+        "version": 2,
+        "user_nkey": USER.public,
+        "server_id": {"id": SERVER.public, "name": "tulle", "host": "0.0.0.0"},
+        "client_info": {"host": "10.0.0.1", "id": 5, "name": "shop/web", "kind": "Client"},
+        "connect_opts": {"auth_token": "secret", "protocol": 1, "lang": "python3"},
+        **(nats or {}),
+    }
+    claims: dict[str, object] = {
+        "iss": SERVER.public,
+        "aud": "nats-authorization-request",
+        "sub": ACCOUNT.public,
+        "exp": NOW + 30,
+        "nats": asked,
+        **changes,
+    }
+    signed = f"{spell({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{spell(claims)}"
+    return f"{signed}.{spell(signer.sign(signed.encode()))}".encode()
+
+
+def claims_of(token: str, key: nkey.KeyPair) -> dict[str, object]:
+    head, body, signature = token.split(".")
+    pad = "=="
+    nkey.verify(
+        key.public,
+        nkey.ACCOUNT,
+        f"{head}.{body}".encode(),
+        base64.urlsafe_b64decode(signature + pad),
+    )
+    decoded: dict[str, object] = json.loads(base64.urlsafe_b64decode(body + pad))
+    return decoded
+
+
+def test_a_question_of_the_server_is_understood() -> None:
+    knock = callout.read(question(), ACCOUNT.public, NOW)
+
+    assert (knock.user, knock.server) == (USER.public, SERVER.public)
+    assert (knock.token, knock.host, knock.client) == ("secret", "10.0.0.1", "shop/web")
+    assert "secret" not in repr(knock)
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (b"", "expected a JWT"),
+        (b"\xff.\xff.\xff", "expected a JWT"),
+        (b"a.b", "expected a JWT"),
+        (b"a" * 70_000 + b".b.c", "65536 at most"),
+        (question().replace(b".", b".!", 1), "base64url"),
+        (question(nkey.generate(nkey.SERVER)), "does not match the key"),
+        (question(aud="shop"), "not put to us"),
+        (question(sub=nkey.generate(nkey.ACCOUNT).public), "not put to us"),
+        (question(iss=nkey.generate(nkey.SERVER).public), "does not match the key"),
+        (question(ACCOUNT, iss=ACCOUNT.public), "expected a public key of a server"),
+        (question(exp=NOW - 60), "no longer waits"),
+        (question(nats={"user_nkey": ACCOUNT.public}), "expected a public key of a user"),
+        (question(nats={"user_nkey": 5}), r"Expected `str`, got `int` - at `\$.nats.user_nkey`"),
+        (question(nats={"type": "user"}), "Invalid enum value 'user'"),
+        (question(nats={"server_id": {"id": USER.public}}), "not put to us"),
+    ],
+)
+def test_what_no_server_of_ours_asked_is_refused(payload: bytes, says: str) -> None:
+    with pytest.raises(InvalidToken, match=says):
+        callout.read(payload, ACCOUNT.public, NOW)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_at_all_are_refused_politely(payload: bytes) -> None:
+    with pytest.raises(InvalidToken):
+        callout.read(payload, ACCOUNT.public, NOW)
+
+
+def test_a_yes_carries_the_permissions_and_never_ends() -> None:
+    knock = callout.read(question(), ACCOUNT.public, NOW)
+    answer = claims_of(callout.admit(knock, ACCOUNT, "shop/web", SOME, NOW).decode(), ACCOUNT)
+
+    assert answer["aud"] == SERVER.public
+    assert answer["sub"] == USER.public
+    nats = answer["nats"]
+    assert isinstance(nats, dict)
+    user = claims_of(nats["jwt"], ACCOUNT)
+    assert (user["sub"], user["aud"], user["name"]) == (USER.public, "MESH", "shop/web")
+    assert "exp" not in user
+    may = user["nats"]
+    assert isinstance(may, dict)
+    assert may["pub"] == {"allow": ["a"]}
+    assert may["sub"] == {"allow": ["b.>"], "deny": ["> *"]}
+    assert may["resp"]["max"] == 1
+
+
+def test_a_no_says_nothing_of_the_reason() -> None:
+    knock = callout.read(question(), ACCOUNT.public, NOW)
+    answer = claims_of(callout.refuse(knock, ACCOUNT, NOW).decode(), ACCOUNT)
+
+    nats = answer["nats"]
+    assert isinstance(nats, dict)
+    assert nats["error"] == "not admitted"
+    assert "jwt" not in nats
