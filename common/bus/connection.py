@@ -246,7 +246,6 @@ class Connection:
         stayed = self.connected.value
         self._client = None
         self.on_slow.clear()
-        self._interests = dict.fromkeys(self._interests)
         self.connected.set(False)
         return stayed
 

@@ -20,6 +20,7 @@ from common.names import ServiceName
 from common.nats_server import NatsServer, free_port
 from tests.support.certificates import SelfSigned, self_signed
 from tests.support.nats import connected, until
+from tests.support.relay import relay
 
 pytestmark = pytest.mark.anyio
 
@@ -280,6 +281,46 @@ async def test_a_follower_that_may_have_missed_something_asks_at_once(
                 "permissions violation" in said for said in told(caplog, "trouble on the bus")
             )
             assert not any("deaf:d" in str(vars(r)) for r in caplog.records)
+
+
+async def test_what_was_said_while_only_the_follower_was_away_is_asked_for() -> None:
+    web = subjects.service(ServiceName("shop", "web"))
+    async with (
+        NatsServer() as server,
+        connected(server) as publisher,
+        relay(server.port) as line,
+        Bus([f"nats://127.0.0.1:{line.port}"], name="far") as bus,
+    ):
+        await ensure(publisher)
+        follower = bus.follow(web, lambda *_: None)
+        assert await follower.wait_known(10)
+        # Nothing but the reconnect will make it ask again soon.
+        await until(lambda: follower.due - bus.connection.clock.monotonic() > 10)
+        line.cut()
+        await until(lambda: not bus.connected.value)
+        written = Service(namespace="shop", name="web")
+        revision = await publisher.put(web, written, expected=0)
+        line.mend()
+
+        await until(lambda: follower.revision == revision)
+
+
+async def test_publishing_into_a_clogged_connection_is_dropped_and_does_not_wait() -> None:
+    async with (
+        NatsServer() as server,
+        relay(server.port) as line,
+        Bus([f"nats://127.0.0.1:{line.port}"], name="far") as bus,
+    ):
+        with anyio.fail_after(10):
+            await bus.wait_connected()
+        line.hold()
+        large = event("x" * 500_000)
+        with anyio.fail_after(10):
+            while await bus.publish(ISSUED, large):
+                await anyio.lowlevel.checkpoint()
+
+        assert bus.stats.unpublished == 1
+        assert bus.stats.published < 100
 
 
 async def test_sniffing_shows_what_is_said_as_it_is() -> None:
