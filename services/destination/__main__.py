@@ -9,8 +9,10 @@ import anyio
 
 from common import config, log
 from common.bus import Bus
-from common.errors import InvalidSettings
+from common.contract import subjects
+from common.errors import InvalidName, InvalidSettings
 from common.lifecycle import Stop, run
+from common.names import check_subdomain
 from common.x509 import bus_context
 from services.destination.app import Destination
 from services.destination.settings import Settings
@@ -19,6 +21,10 @@ from services.destination.settings import Settings
 async def main(stop: Stop) -> None:
     """Run until told to stop."""
     settings = config.load(Settings)
+    try:
+        check_subdomain(settings.trust_domain, "trust domain")
+    except InvalidName as error:
+        raise InvalidSettings(f"TULLE_TRUST_DOMAIN: {error}") from None
     log.setup(settings.log_level, settings.log_format)
 
     def trusting() -> ssl.SSLContext:
@@ -27,7 +33,13 @@ async def main(stop: Stop) -> None:
 
     trusting()
     seed = _read(settings.nkey_file, "TULLE_NKEY_FILE").strip()
-    async with Bus(settings.bus, name="destination", tls=trusting, nkey_seed=seed) as bus:
+    async with Bus(
+        settings.bus,
+        name="destination",
+        tls=trusting,
+        nkey_seed=seed,
+        inbox_prefix=subjects.role_inbox("destination"),
+    ) as bus:
         destination = Destination(
             bus,
             Path(settings.directory),

@@ -27,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nkey_file: File
     directory: Directory
     admin_listen: Listen = "127.0.0.1:9990"
-    trust_domain: str = DEFAULT_TRUST_DOMAIN
+    trust_domain: Annotated[str, Meta(description="the mesh's trust domain")] = DEFAULT_TRUST_DOMAIN
     poll_seconds: Annotated[
         float, Meta(ge=0.02, le=60, description="seconds between two looks at the directory")
     ] = 0.2
