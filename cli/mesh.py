@@ -92,6 +92,7 @@ class _Trouble(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self.addFilter(logging.Filter("common"))  # what third parties log is no help to a person
         self.last = ""
         self.tell: Callable[[str], None] | None = None
 

@@ -1,0 +1,19 @@
+"""`tulle`: what a person asks of the mesh.
+
+__main__   where it begins
+root       the commands, each imported only when it is called; errors in one line
+options    what several commands take: --mesh, -o, -n, -t
+durations  `10s`, `5m`, `1h`
+mesh       a mesh directory, and the bus as its operator
+output     tables and JSON, with nothing in them that could command a terminal
+answers    asks telemetry, once or again and again
+listening  hears a subject
+
+stat       tulle stat       how workloads and services did
+edges      tulle edges      who talked to whom
+bus        tulle bus sub    what is said on the bus
+token      tulle token      lets a workload join
+version    tulle version
+demo       tulle demo       a whole mesh on this machine
+demo_run   what that does, once its options are read
+"""

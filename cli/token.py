@@ -1,0 +1,54 @@
+"""`tulle token`: lets a workload join the mesh."""
+
+import click
+
+from cli.options import Duration, mesh_directory, mesh_option, output_option
+
+_MONTH = 31 * 86_400.0
+
+
+@click.command()
+@click.argument("workload", metavar="NAMESPACE/WORKLOAD")
+@click.option(
+    "--service-account", metavar="SA", required=True, help="The identity's service account."
+)
+@click.option(
+    "--lifetime",
+    type=Duration(1.0, _MONTH),
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="How long it can be used to join; a workload that has joined needs it no more.",
+)
+@output_option("table", "json")
+@mesh_option()
+def token(workload: str, service_account: str, lifetime: float, form: str) -> None:
+    """Issue a token with which WORKLOAD in NAMESPACE may join the mesh as service account SA.
+
+    The token is printed on standard output and is a secret until it ends: keep it in a file that only the
+    workload's proxy can read, and name that file in TULLE_TOKEN_FILE.
+
+    \b
+    Example:
+      (umask 077; tulle token shop/web-1 --service-account web > web-1.token)
+    """
+    from cli.output import json
+    from common.clock import SystemClock
+    from common.errors import InvalidName
+    from common.names import WorkloadName
+    from services.identity import tokens
+    from services.identity.directory import MeshDirectory
+
+    mesh = MeshDirectory(mesh_directory())
+    try:
+        issued = tokens.issue(
+            mesh.read(mesh.tokens_key_file),
+            WorkloadName.parse(workload),
+            service_account,
+            trust_domain=mesh.bus().trust_domain,
+            lifetime=lifetime,
+            now=SystemClock.now(),
+        )
+    except InvalidName as error:
+        raise click.UsageError(str(error)) from None
+    print(json({"token": issued, "lifetime_seconds": lifetime}) if form == "json" else issued)
