@@ -72,11 +72,11 @@ def of_role(role: Role) -> Permissions:
     None of them may answer wherever an asker wants it: an asker might want it where only they may write.
     """
     publish, subscribe = _ROLES[role]
-    return Permissions(
-        publish=(*publish, "_INBOX.>"),
-        # Inboxes of workloads have more words: nobody else listens there.
-        subscribe=(*subscribe, f"{subjects.role_inbox(role)}.>", "_INBOX.*", "_INBOX.*.*"),
-    )
+    inboxes: tuple[str, ...] = (f"{subjects.role_inbox(role)}.>",)
+    if role == "operator":
+        # Where NATS's own tools want their answers. A workload's inbox has more words.
+        inboxes += ("_INBOX.*", "_INBOX.*.*")
+    return Permissions(publish=(*publish, "_INBOX.>"), subscribe=(*subscribe, *inboxes))
 
 
 def _direct_get(stream: str, subject: str) -> str:
@@ -106,14 +106,8 @@ def _roles() -> dict[Role, tuple[tuple[str, ...], tuple[str, ...]]]:
                 "put.v1.discovery.>",
                 "put.v1.workload.*.*",
                 subjects.settings().written,
-                *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS)),
+                *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS, EVENTS)),
                 *(_direct_get(stream, ">") for stream in (STATE, WORKLOADS, EVENTS)),
-                f"$JS.API.DIRECT.GET.{EVENTS}",
-                f"$JS.API.CONSUMER.*.{EVENTS}.>",
-                f"$JS.API.CONSUMER.CREATE.{EVENTS}",
-                f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.>",
-                f"$JS.ACK.{EVENTS}.>",
-                "$JS.FC.>",
             ),
             (
                 subjects.lifecycle_any().subject,

@@ -53,16 +53,6 @@ class Mesh:
             **changes,
         )
 
-    def bus(self, name: str = "test", *, token: str | None = None, seed: str | None = None) -> Bus:
-        """A bus with a token or an nkey seed; enter it to connect."""
-        return Bus(
-            [self.server.url],
-            name=name,
-            tls=lambda: bus_context(self.anchors_pem),
-            token=None if token is None else lambda: token,
-            nkey_seed=seed,
-        )
-
     def workload_bus(self, workload: WorkloadName, token: str) -> Bus:
         """A bus such as a proxy's."""
         return Bus(
@@ -103,7 +93,13 @@ class Mesh:
     @asynccontextmanager
     async def role(self, role: Role) -> AsyncIterator[Bus]:
         """A connected bus of a service or the operator."""
-        async with self.bus(role, seed=self.directory.user(role).seed) as bus:
+        async with Bus(
+            [self.server.url],
+            name=role,
+            tls=lambda: bus_context(self.anchors_pem),
+            nkey_seed=self.directory.user(role).seed,
+            inbox_prefix=subjects.role_inbox(role),
+        ) as bus:
             with anyio.fail_after(15):
                 await bus.wait_connected()
             yield bus
