@@ -33,7 +33,6 @@ from demo.messages import (
 from demo.strays import adopt, bury
 from demo.supervisor import ProgramFailed, Running, Supervisor
 
-GRACE_SECONDS = 5.0
 _STDIN, _STDOUT = 0, 1
 
 
@@ -43,6 +42,7 @@ class Inner:
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
         self._supervisor: Supervisor | None = None
+        self._grace = 0.0
         self._up = False
 
     async def obey(self, order: Order) -> None:
@@ -52,7 +52,7 @@ class Inner:
                 await self._bring_up(order)
             case Stop(everything):
                 if self._supervisor and not everything:
-                    await self._supervisor.stop_last(GRACE_SECONDS)
+                    await self._supervisor.stop_last(self._grace)
                 else:
                     await self.stop()
                 tell(Stopped())
@@ -61,9 +61,10 @@ class Inner:
         """Stop everything."""
         self._up = False
         if self._supervisor:
-            await self._supervisor.stop(GRACE_SECONDS)
+            await self._supervisor.stop(self._grace)
 
     async def _bring_up(self, order: Bring) -> None:
+        self._grace = order.grace
         self._supervisor = Supervisor(self._tasks, Path(order.logs), self._ended)
         try:
             for step in order.network:

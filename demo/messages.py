@@ -77,6 +77,8 @@ class Bring(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The folder where `NAME.log` of each program goes."""
     patience: Annotated[float, Meta(gt=0)]
     """Seconds that each stage may take to be ready."""
+    grace: Annotated[float, Meta(ge=0)]
+    """Seconds that programs have to end after they were asked to."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):

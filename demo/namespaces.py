@@ -4,7 +4,7 @@ Everything happens inside a user namespace of our own, with a mount namespace wh
 sees, so it needs no root and is gone when the last process is.
 """
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from demo.layout import SERVICE_NETWORK, Layout, Replica
@@ -51,7 +51,7 @@ def _attach(replica: Replica) -> tuple[str, ...]:
     """A namespace with one end of a cable, whose other end is on the bridge."""
     name = replica.name.name
     # Interface names have at most 15 characters; the address tells replicas apart.
-    end = "v" + replica.address.replace(".", "")[-12:]
+    end = f"v{int(IPv4Address(replica.address)):08x}"
     return (
         f"netns add {name}",
         f"link add {end} type veth peer name eth0 netns {name}",

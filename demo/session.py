@@ -27,6 +27,7 @@ from services.identity.directory import MeshDirectory
 from services.identity.tokens import issue
 
 PATIENCE_SECONDS = 40.0
+GRACE_SECONDS = 4.0
 BUS_PORT = 4222
 _CLAIM_PORT = 4139
 _TOKEN_SECONDS = 86_400.0
@@ -177,4 +178,5 @@ def _order(layout: Layout, paths: Paths, doors: _Doors, programs: Programs) -> B
         stages=programs.stages(),
         logs=str(paths.logs),
         patience=PATIENCE_SECONDS,
+        grace=GRACE_SECONDS,
     )

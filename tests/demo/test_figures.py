@@ -1,0 +1,90 @@
+"""Telemetry's rows as the document that is printed, and when that document says that all is well."""
+
+import msgspec
+
+from common.contract.telemetry import EdgeRow, Figures
+from demo.figures import document, problems
+from demo.layout import TRANSPARENT_NETWORK, lay_out
+from demo.plan import parse
+
+LAYOUT = lay_out(
+    parse(
+        """
+namespace: shop
+workloads:
+  - {name: traffic, command: x, calls: [web]}
+  - {name: web, command: x, ports: [80]}
+  - {name: db, command: x, ports: [5432], meshed: false}
+"""
+    ),
+    "transparent",
+    TRANSPARENT_NETWORK,
+)
+
+
+def row(source: str, target: str, *, requests: int = 10, mtls: bool = True) -> EdgeRow:
+    return EdgeRow(
+        source=source,
+        source_namespace="shop",
+        target=target,
+        target_namespace="shop",
+        source_identity="spiffe://cluster.local/ns/shop/sa/" + source if mtls else "",
+        target_identity="spiffe://cluster.local/ns/shop/sa/" + target if mtls else "",
+        mtls=mtls,
+        no_tls_reason="" if mtls else "not-meshed",
+        protocol="http/1.1",
+        figures=Figures(
+            requests=requests, success_rate=0.97126, rps=1.0, p50_ms=3.1415, p95_ms=9.0, p99_ms=21.4
+        ),
+    )
+
+
+def test_the_document_has_the_promised_shape() -> None:
+    made = document(LAYOUT, (row("traffic", "web", requests=812),), 20.0)
+
+    assert msgspec.to_builtins(made) == {
+        "ok": True,
+        "transparent": True,
+        "edges": (
+            {
+                "source": "traffic",
+                "target": "web",
+                "source_identity": "spiffe://cluster.local/ns/shop/sa/traffic",
+                "target_identity": "spiffe://cluster.local/ns/shop/sa/web",
+                "mtls": True,
+                "protocol": "http/1.1",
+                "requests": 812,
+                "success_rate": 0.9713,
+                "rps": 40.6,
+                "p50_ms": 3.14,
+                "p95_ms": 9.0,
+                "p99_ms": 21.4,
+            },
+        ),
+    }
+
+
+def test_traffic_with_mutual_tls_on_every_promised_call_is_well() -> None:
+    assert problems(LAYOUT, (row("traffic", "web"),)) == ()
+
+
+def test_no_traffic_is_not_well() -> None:
+    expected = ("there was no traffic", "traffic → web: no traffic")
+
+    assert problems(LAYOUT, ()) == expected
+    assert problems(LAYOUT, (row("traffic", "web", requests=0),)) == expected
+
+
+def test_a_meshed_edge_without_mutual_tls_is_not_well() -> None:
+    rows = (row("traffic", "web"), row("traffic", "web", mtls=False))
+
+    assert problems(LAYOUT, rows) == ("traffic → web: no mutual TLS (not-meshed)",)
+    assert not document(LAYOUT, rows, 1.0).ok
+
+
+def test_an_edge_to_what_is_not_meshed_may_be_plain() -> None:
+    assert problems(LAYOUT, (row("traffic", "web"), row("web", "db", mtls=False))) == ()
+
+
+def test_a_promised_call_that_carried_nothing_is_not_well() -> None:
+    assert problems(LAYOUT, (row("web", "db", mtls=False),)) == ("traffic → web: no traffic",)
