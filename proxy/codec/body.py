@@ -7,7 +7,7 @@ import re
 from typing import Protocol
 
 from proxy.codec.heads import UNKNOWN, BadMessage, Headers
-from proxy.codec.http1 import HEAD_LIMIT, parse_trailers
+from proxy.codec.http1 import find_head, parse_trailers
 
 _LINE_LIMIT = 4096
 # RFC 9112 §7.1: size, then extensions, which nobody uses and we do not pass on. No signs, no blanks.
@@ -62,10 +62,12 @@ class CloseBody:
 class ChunkedBody:
     """A body in chunks, each with its size before it, and trailers behind the last."""
 
-    __slots__ = ("_ended", "_left", "trailers")
+    __slots__ = ("_ended", "_left", "_seen", "trailers")
 
     def __init__(self) -> None:
         self.trailers: Headers = []
+        self._seen = 0
+        """Bytes of the trailer section that were looked at already."""
         self._left = 0
         """Bytes of the current chunk still to come, and the two of its CRLF."""
         self._ended = False
@@ -108,24 +110,22 @@ class ChunkedBody:
     def _finish(self, data: bytes, at: int, payload: bytes) -> tuple[bytes, bytes, bool]:
         if data.startswith(b"\r\n", at):
             return payload, data[at + 2 :], True
-        end = data.find(b"\r\n\r\n", at, at + HEAD_LIMIT)
-        if end < 0:
-            if len(data) - at >= HEAD_LIMIT:
-                raise BadMessage("head-too-long", 431)
-            return payload, data[at:], False
-        self.trailers = parse_trailers(data[at : end + 4])
-        return payload, data[end + 4 :], True
+        section = data[at:]
+        length = find_head(section, self._seen)
+        if not length:
+            self._seen = len(section)
+            return payload, section, False
+        self.trailers = parse_trailers(section[:length])
+        return payload, section[length:], True
 
 
 def _check_unfinished_line(data: bytes, at: int) -> None:
     """Refuse early what cannot become a chunk-size line."""
-    if len(data) - at >= _LINE_LIMIT:
-        raise BadMessage("chunk-line-too-long")
-    line = data[at:].removesuffix(b"\r")
-    if b"\n" in line or b"\r" in line:
-        raise BadMessage("bad-chunk-size")
+    line = data[at : at + _LINE_LIMIT].removesuffix(b"\r")
     if line and not _SIZE.fullmatch(line):
         raise BadMessage("bad-chunk-size")
+    if len(data) - at >= _LINE_LIMIT:
+        raise BadMessage("chunk-line-too-long")
 
 
 def reader(length: int, *, chunked: bool) -> Body:

@@ -26,11 +26,18 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # RFC 9110 §5.5: visible characters, blanks, tabs and obs-text; never CR, LF, NUL or other controls.
 _VALUE = rb"[\t -~\x80-\xff]*"
 _FIELDS = rb"((?:" + _TOKEN + rb":" + _VALUE + rb"\r\n)*)\r\n"
-_REQUEST = re.compile(rb"(" + _TOKEN + rb") ([!-~\x80-\xff]+) HTTP/1\.([01])\r\n" + _FIELDS)
+# RFC 9112 §3.2: a target has no fragment; obs-text in it is passed on as it came, as servers expect.
+_TARGET = rb"[!\"$-~\x80-\xff]+"
+_REQUEST = re.compile(rb"(" + _TOKEN + rb") (" + _TARGET + rb") HTTP/1\.([01])\r\n" + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + _VALUE + rb"))?\r\n" + _FIELDS)
 _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 _ABSOLUTE = re.compile(rb"(?i:http)://([^/?#]+)([/?].*)?")
-_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.%]+\]|[0-9A-Za-z\-._~%!$&'()*+;=]*)(?::[0-9]*)?")
+_HOST = rb"(?:\[[0-9A-Fa-f:.%]+\]|[0-9A-Za-z\-._~%!$&'()*+;=]+)"
+# RFC 9110 §7.2: a Host field may be empty. §4.2.1: an http URI's host may not.
+_HOST_FIELD = re.compile(rb"(?:" + _HOST + rb"(?::[0-9]{0,5})?)?")
+_AUTHORITY = re.compile(_HOST + rb"(?::[0-9]{0,5})?")
+# RFC 9110 §9.3.6: CONNECT names a port.
+_TUNNEL = re.compile(_HOST + rb":[0-9]{1,5}")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -58,19 +65,20 @@ _NEVER_TRAILERS = _CONNECTION_FIELDS | {
 }
 
 
-def find_head(buffer: bytes) -> int:
+def find_head(buffer: bytes, seen: int = 0) -> int:
     """The length of the head at the start of `buffer`, or 0 while its end has not come yet.
 
-    Raises BadMessage as soon as no continuation could be a head: too long, or a line that ends in a
-    bare LF.
+    Of the first `seen` bytes it was said before that they hold no end, and they are not looked at again.
+    Raises BadMessage as soon as no continuation could be a head: a line that ends in a bare LF, or too
+    long.
     """
-    end = buffer.find(b"\r\n\r\n", 0, HEAD_LIMIT) + 4
+    end = buffer.find(b"\r\n\r\n", max(seen - 3, 0), HEAD_LIMIT) + 4
     if end > 3:
         return end
+    if _BARE_LF.search(buffer, seen, HEAD_LIMIT):
+        raise BadMessage("bare-line-feed")
     if len(buffer) >= HEAD_LIMIT:
         raise BadMessage("head-too-long", 431)
-    if _BARE_LF.search(buffer):
-        raise BadMessage("bare-line-feed")
     return 0
 
 
@@ -88,22 +96,22 @@ def parse_request(head: bytes) -> RequestHead:
     if version and not hosts:
         raise BadMessage("no-host")
     authority = hosts[0] if hosts else b""
+    if not _HOST_FIELD.fullmatch(authority):
+        raise BadMessage("bad-authority")
     absolute = False
     if method == b"CONNECT":
         authority = target
+        if not _TUNNEL.fullmatch(authority):
+            raise BadMessage("bad-authority")
     elif target[0] != 0x2F and not (target == b"*" and method == b"OPTIONS"):
-        whole = _ABSOLUTE.fullmatch(target)
-        if whole is None:
-            raise BadMessage("bad-target")
-        authority, path = whole.groups()
-        absolute, target = True, path or b"/"
-        if target[0] != 0x2F:
-            target = b"/" + target
-    if not _AUTHORITY.fullmatch(authority):
-        raise BadMessage("bad-authority")
+        absolute = True
+        authority, target = _absolute_form(method, target)
     body = _framing(special, version)
     if body is None:
         body = NO_BODY
+    elif method == b"CONNECT":
+        # RFC 9110 §9.3.6: it has no content; what follows the head belongs to the tunnel.
+        raise BadMessage("connect-with-body")
     tokens = _tokens(special.get(b"connection", ()))
     return RequestHead(
         method,
@@ -117,6 +125,20 @@ def parse_request(head: bytes) -> RequestHead:
         upgrade=_upgrade(special, tokens) if version else b"",
         absolute=absolute,
     )
+
+
+def _absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Authority and origin-form of a target in absolute-form (RFC 9112 §3.2.2); raises BadMessage."""
+    whole = _ABSOLUTE.fullmatch(target)
+    if whole is None:
+        raise BadMessage("bad-target")
+    authority, path = whole.groups()
+    if not _AUTHORITY.fullmatch(authority):
+        raise BadMessage("bad-authority")
+    if not path:
+        # RFC 9112 §3.2.4: the server itself is meant.
+        return authority, b"*" if method == b"OPTIONS" else b"/"
+    return authority, path if path[0] == 0x2F else b"/" + path
 
 
 def parse_response(head: bytes, method: bytes) -> ResponseHead:
@@ -133,7 +155,8 @@ def parse_response(head: bytes, method: bytes) -> ResponseHead:
     version = 1 if minor == b"1" else 0
     tokens = _tokens(special.get(b"connection", ()))
     keep_alive = _keeps_alive(tokens, version)
-    upgrade = _upgrade(special, tokens)
+    # RFC 9110 §7.8: in any other response it is an offer to us, not to the client.
+    upgrade = _upgrade(special, tokens) if status in (101, 426) else b""
     body = _framing(special, version)
     until_close = False
     if status < 200 or status == 204 or (method == b"CONNECT" and status < 300):
@@ -180,8 +203,10 @@ def write_response(head: ResponseHead, *, chunked: bool, connection: bytes = b""
     if chunked:
         lines.append(b"transfer-encoding: chunked\r\n")
     if head.upgrade:
-        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade)
-    elif connection:
+        lines.append(b"upgrade: %b\r\n" % head.upgrade)
+        # RFC 9110 §7.8: a 101 says nothing of the connection but that; 426 is a response like others.
+        connection = b"upgrade, " + connection if connection and head.status != 101 else b"upgrade"
+    if connection:
         lines.append(b"connection: %b\r\n" % connection)
     lines.append(b"\r\n")
     return b"".join(lines)
@@ -205,7 +230,7 @@ def parse_trailers(section: bytes) -> Headers:
     Fields that could mislead whoever reads them after the body are dropped (RFC 9110 §6.5.1).
     """
     if not _TRAILERS.fullmatch(section):
-        raise BadMessage("bad-trailers")
+        raise BadMessage("bare-line-feed" if _BARE_LF.search(section) else "bad-trailers")
     fields = [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(section)]
     if len(fields) > FIELD_LIMIT:
         raise BadMessage("too-many-fields", 431)
@@ -270,7 +295,9 @@ def _keeps_alive(tokens: set[bytes], minor: int) -> bool:
 
 
 def _upgrade(special: _Special, tokens: set[bytes]) -> bytes:
-    return b", ".join(special.get(b"upgrade", ())) if b"upgrade" in tokens else b""
+    """The protocols on offer. h2c is never one: its requests would pass by unseen (RFC 9113 §3.1)."""
+    offered = special.get(b"upgrade", ()) if b"upgrade" in tokens else ()
+    return b"" if b"h2c" in _tokens(offered) else b", ".join(offered)
 
 
 # What a `connection` field may not take out: it would change what the message is (RFC 9110 §7.6.1).
@@ -290,6 +317,7 @@ _RULES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("control-character", re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")),
     ("folded-field", re.compile(rb"\r\n[ \t]")),
     ("space-before-colon", re.compile(rb"\r\n[^:\r\n]*[ \t]:")),
+    ("fragment-in-target", re.compile(rb"\A[^ \r\n]+ [^ #\r\n]*#")),
     ("unsupported-version", re.compile(rb"\A[^\r\n]* HTTP/(?!1\.[01]\r)[0-9.]+\r\n")),
 )
 
@@ -300,7 +328,7 @@ def _why(head: bytes) -> str:
         if pattern.search(head):
             return word
     line, _, rest = head.partition(b"\r\n")
-    is_start = re.fullmatch(_TOKEN + rb" [!-~\x80-\xff]+ HTTP/1\.[01]", line) or re.match(
+    is_start = re.fullmatch(_TOKEN + rb" " + _TARGET + rb" HTTP/1\.[01]", line) or re.match(
         rb"HTTP/1\.[01] [1-9][0-9][0-9]", line
     )
     return "bad-field" if is_start and rest else "bad-start-line"

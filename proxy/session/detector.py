@@ -6,6 +6,7 @@ from collections.abc import Callable
 from proxy.transport.detect import Protocol, detect
 from proxy.transport.stream import Stream, pause, resume
 from proxy.transport.sweep import NEVER, Sweep
+from proxy.transport.waiting import adopt
 
 DETECT_SECONDS = 10.0
 """A client that is silent for so long waits for the server to speak: opaque."""
@@ -34,7 +35,7 @@ class Detector(asyncio.Protocol):
 
     def start(self, early: bytes = b"") -> None:
         """Begin, with what was read from the connection already."""
-        self._stream.set_protocol(self)
+        early += adopt(self._stream, self)
         self.deadline = asyncio.get_running_loop().time() + DETECT_SECONDS
         self._sweep.add(self)
         self.data_received(early)
@@ -53,7 +54,8 @@ class Detector(asyncio.Protocol):
         if not self._early:
             self._stream.close()
             return False
-        self._finish(Protocol.TCP, ended=True)
+        # Whoever reads on is told of the end again.
+        self._finish(Protocol.TCP)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -67,7 +69,7 @@ class Detector(asyncio.Protocol):
         """The client waits for the server to speak first."""
         self._finish(Protocol.TCP)
 
-    def _finish(self, protocol: Protocol, *, ended: bool = False) -> None:
+    def _finish(self, protocol: Protocol) -> None:
         if self._done:
             return
         self._done = True

@@ -176,12 +176,12 @@ class Exchange:
     def attach(self, client: ClientSide) -> None:
         """The request goes to `client`, which has sent the head; hand over what waited."""
         self.client = client
-        held = self.pending_size >= PENDING_LIMIT
-        for data in self.pending:
-            client.send(data)
-        self.pending, self.pending_size = [], 0
-        if held:
+        if self.pending_size >= PENDING_LIMIT:
+            # Before the rest: what follows may be too much for the endpoint, which then says so.
             self.server.hold_request(False)
+        pending, self.pending, self.pending_size = self.pending, [], 0
+        for data in pending:
+            client.send(data)
         if self.held_response:
             client.hold_response(True)
         if self.request_done:

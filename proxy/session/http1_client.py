@@ -11,6 +11,7 @@ from proxy.session.exchange import Exchange
 from proxy.transport.relay import Relay
 from proxy.transport.stream import Stream, pause, resume
 from proxy.transport.sweep import NEVER, Sweep
+from proxy.transport.waiting import adopt
 
 
 class Http1Client(asyncio.Protocol):
@@ -29,6 +30,10 @@ class Http1Client(asyncio.Protocol):
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
+        self._seen = 0
+        """Bytes of the buffer in which the end of a head was looked for already."""
+        self._clogged = False
+        """The endpoint reads more slowly than it is written to."""
         self._exchange: Exchange | None = None
         self._body: Body | None = None
         """The response's body, once its head has come."""
@@ -39,8 +44,10 @@ class Http1Client(asyncio.Protocol):
         self.used = False
         """It has carried an exchange before the current one."""
         self.deadline = NEVER
-        stream.set_protocol(self)
         sweep.add(self)
+        if adopt(stream, self):
+            # As in data_received: nothing was asked yet.
+            stream.abort()
         resume(stream)
 
     def __repr__(self) -> str:
@@ -59,8 +66,12 @@ class Http1Client(asyncio.Protocol):
         self._body = None
         self._request_done = False
         self._chunked_request = request.body == UNKNOWN
+        self._seen = 0
         self._stream.write(http1.write_request(request, extra))
         exchange.attach(self)
+        if self._stream.is_closing():
+            # It broke before it was ours, and will not tell us.
+            self._loop.call_soon(self.connection_lost, None)
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -122,11 +133,13 @@ class Http1Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The endpoint reads slowly."""
+        self._clogged = True
         if self._exchange is not None:
             self._exchange.server.hold_request(True)
 
     def resume_writing(self) -> None:
         """The endpoint has caught up."""
+        self._clogged = False
         if self._exchange is not None:
             self._exchange.server.hold_request(False)
 
@@ -150,16 +163,17 @@ class Http1Client(asyncio.Protocol):
     def _read_head(self, exchange: Exchange, data: bytes) -> None:
         """Read heads up to the final one, and the body as far as it came along."""
         while True:
-            length = http1.find_head(data)
+            length = http1.find_head(data, self._seen)
             if not length:
-                self._buffer = data
+                self._buffer, self._seen = data, len(data)
                 return
             head = http1.parse_response(data[:length], exchange.request.method)
-            data = data[length:]
+            data, self._seen = data[length:], 0
             if head.status == 101 or (
                 exchange.request.method == b"CONNECT" and 200 <= head.status < 300
             ):
-                if head.status == 101 and not exchange.request.upgrade:
+                # RFC 9110 §7.8: not unasked, and not before the request is complete.
+                if not self._request_done or (head.status == 101 and not exchange.request.upgrade):
                     raise BadMessage("upgrade-not-asked-for")
                 self._tunnel(exchange, head, data)
                 return
@@ -188,6 +202,7 @@ class Http1Client(asyncio.Protocol):
             self._keep_alive
             and self._request_done
             and not self._buffer
+            and not self._clogged
             and not self._stream.is_closing()
         ):
             self.used = True
@@ -202,7 +217,8 @@ class Http1Client(asyncio.Protocol):
         self._lost(self)
         pause(self._stream)
         other, ahead = exchange.tunnel(head, self._loop.time())
-        Relay(other, self._stream, exchange.tunnel_ended).start(ahead, early)
+        relay = Relay(other, self._stream, exchange.tunnel_ended)
+        relay.start(ahead, early, clogged=(exchange.held_response, self._clogged))
 
     def _fail(self, error: BadResponse | ResponseLost) -> None:
         exchange, self._exchange = self._exchange, None

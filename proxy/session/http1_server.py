@@ -5,6 +5,7 @@ HTTP is answered with 400 and the connection closed, because nobody knows where 
 """
 
 import asyncio
+import re
 from typing import Protocol as Shape
 
 from proxy.codec import http1
@@ -12,8 +13,9 @@ from proxy.codec.body import Body, reader
 from proxy.codec.heads import UNKNOWN, BadMessage, Headers, ResponseHead
 from proxy.decide.answer import answer
 from proxy.session.exchange import Exchange
-from proxy.transport.stream import Stream, end, pause, resume
+from proxy.transport.stream import Stream, end, pause, reset, resume
 from proxy.transport.sweep import NEVER, Sweep
+from proxy.transport.waiting import adopt
 
 READ_AHEAD = 64 * 1024
 """Bytes of pipelined requests kept while a response is on its way."""
@@ -23,6 +25,7 @@ IDLE_SECONDS = 600.0
 """Between requests."""
 LINGER_SECONDS = 2.0
 """For a client to read the last response before its unread request is answered with a reset."""
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
 class Host(Shape):
@@ -54,10 +57,16 @@ class Http1Server(asyncio.Protocol):
         self._sweep = sweep
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
+        self._seen = 0
+        """Bytes of the buffer in which the end of a head was looked for already."""
         self._exchange: Exchange | None = None
         self._body: Body | None = None
         """The request's body, while it has not ended."""
         self._chunked = False
+        self._clogged = False
+        """The client reads more slowly than it is written to."""
+        self._at_end = False
+        """The client writes no more."""
         self._close_after = False
         self._draining = False
         self._lingering = False
@@ -68,7 +77,7 @@ class Http1Server(asyncio.Protocol):
 
     def start(self, early: bytes = b"") -> None:
         """Begin, with what was read from the connection already."""
-        self._stream.set_protocol(self)
+        early += adopt(self._stream, self)
         self._sweep.add(self)
         self.deadline = self._loop.time() + IDLE_SECONDS
         if early:
@@ -78,7 +87,7 @@ class Http1Server(asyncio.Protocol):
     def drain(self) -> None:
         """Close as soon as no request is on its way."""
         self._draining = True
-        if self._exchange is None and not self._buffer:
+        if self._exchange is None and not self._buffer and not self._lingering:
             self._stream.close()
 
     # From the connection.
@@ -95,11 +104,15 @@ class Http1Server(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client writes no more: it may still wait for a response (RFC 9112 §9.6)."""
-        waits = self._exchange is not None and self._body is None and not self._lingering
-        if not waits:
+        if self._at_end:
+            # A stream that is read again says it again.
+            return True
+        nothing_due = self._exchange is None and not self._buffer
+        if nothing_due or self._body is not None or self._lingering:
             self._stream.close()
             return False
-        self._close_after = True
+        self._at_end = True
+        self._loop.call_soon(self._continue)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -112,13 +125,17 @@ class Http1Server(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
+        self._clogged = True
         if self._exchange is not None:
             self._exchange.hold_response(True)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self._clogged = False
         if self._exchange is not None:
             self._exchange.hold_response(False)
+        else:
+            self._go_on()
 
     def expired(self) -> None:
         """Too long without what should have come."""
@@ -135,27 +152,34 @@ class Http1Server(asyncio.Protocol):
             if self._body is not None:
                 self._read_body(self._body)
                 if self._body is not None:
-                    return
-            elif self._exchange is None:
+                    break
+            elif self._exchange is None and not self._clogged:
                 if not self._read_head():
-                    return
+                    break
             else:
+                # While it does not read its answers it is given no more: they would pile up.
                 if len(self._buffer) >= READ_AHEAD:
                     pause(self._stream)
                 return
+        if self._at_end and (self._body is not None or self._exchange is None):
+            # What is missing will never come.
+            self._stream.close()
 
     def _read_head(self) -> bool:
         """Begin the next exchange; false if its head is not all there."""
         if self._buffer.startswith(b"\r\n"):
-            # RFC 9112 §2.2: an empty line before a request is to be ignored.
-            self._buffer = self._buffer[2:]
-        length = http1.find_head(self._buffer)
+            # RFC 9112 §2.2: empty lines before a request are to be ignored.
+            empty = _EMPTY_LINES.match(self._buffer)
+            assert empty is not None
+            self._buffer, self._seen = self._buffer[empty.end() :], 0
+        length = http1.find_head(self._buffer, self._seen)
         if not length:
-            if self.deadline > self._loop.time() + HEAD_SECONDS:
+            self._seen = len(self._buffer)
+            if self._buffer and self.deadline > self._loop.time() + HEAD_SECONDS:
                 self.deadline = self._loop.time() + HEAD_SECONDS
             return False
         head = http1.parse_request(self._buffer[:length])
-        self._buffer = self._buffer[length:]
+        self._buffer, self._seen = self._buffer[length:], 0
         self.deadline = NEVER
         self._close_after = self._draining or not head.keep_alive
         exchange = self._exchange = Exchange(head, self, self._loop.time())
@@ -202,7 +226,10 @@ class Http1Server(asyncio.Protocol):
         exchange = self._exchange
         assert exchange is not None
         request = exchange.request
-        if self._draining or (end and self._body is not None):
+        if self._draining or (self._at_end and not self._buffer):
+            self._close_after = True
+        if self._body is not None and (end or request.expects_continue):
+            # RFC 9110 §10.1.1: will the client still send its body? Then its next request is hard to tell.
             self._close_after = True
         self._chunked = head.body == UNKNOWN and request.minor == 1
         if head.body == UNKNOWN and not self._chunked:
@@ -224,6 +251,8 @@ class Http1Server(asyncio.Protocol):
     def inform(self, head: ResponseHead) -> None:
         """Send an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""
         if self._exchange is not None and self._exchange.request.minor == 1:
+            if head.status == 100:
+                self._exchange.request.expects_continue = False
             self._stream.write(http1.write_response(head, chunked=False))
 
     def send(self, data: bytes) -> None:
@@ -238,7 +267,7 @@ class Http1Server(asyncio.Protocol):
 
     def break_off(self) -> None:
         """Reset the connection: nothing else tells a client that a body is not complete."""
-        self._stream.abort()
+        reset(self._stream)
 
     def detach(self) -> tuple[Stream, bytes]:
         """Give up the connection, for a tunnel."""
@@ -272,10 +301,13 @@ class Http1Server(asyncio.Protocol):
             self._linger() if self._buffer else self._stream.close()
         else:
             self.deadline = self._loop.time() + IDLE_SECONDS
-            resume(self._stream)
-            if self._buffer:
-                # Not from here: a client that pipelines must not deepen the stack.
-                self._loop.call_soon(self._continue)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        resume(self._stream)
+        if self._buffer or self._at_end:
+            # Not from here: a client that pipelines must not deepen the stack.
+            self._loop.call_soon(self._continue)
 
     def _continue(self) -> None:
         if self._exchange is None and not self._stream.is_closing():
@@ -283,6 +315,9 @@ class Http1Server(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Let the client read the response before unread input turns the close into a reset."""
+        if self._at_end:
+            self._stream.close()
+            return
         self._lingering = True
         self._buffer = b""
         self.deadline = self._loop.time() + LINGER_SECONDS

@@ -4,13 +4,13 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from typing import cast
 
 import anyio
 
 from proxy.refusals import ConnectFailed, TlsFailed
 from proxy.transport.stream import Stream
 from proxy.transport.tls import Tls
+from proxy.transport.waiting import Waiting
 
 _KEEPALIVE_SECONDS = 10
 _USER_TIMEOUT_MS = 30_000
@@ -27,8 +27,8 @@ class Connector:
         """A connection in the clear; reading is paused. Raises ConnectFailed."""
         try:
             with anyio.fail_after(self._timeout):
-                return await self._open(address, port, _Quiet())
-        except (OSError, TimeoutError) as error:
+                return await self._open(address, port, Waiting())
+        except (OSError, TimeoutError, ValueError) as error:
             raise ConnectFailed(f"{address}:{port}: {error or 'timed out'}") from None
 
     async def mutual_tls(
@@ -51,7 +51,7 @@ class Connector:
             with anyio.fail_after(self._timeout):
                 await self._open(address, port, tls)
                 error = await done
-        except (OSError, TimeoutError) as trouble:
+        except (OSError, TimeoutError, ValueError) as trouble:
             tls.abort()
             raise ConnectFailed(f"{address}:{port}: {trouble or 'timed out'}") from None
         if error is not None:
@@ -84,10 +84,3 @@ def tune(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
-
-
-class _Quiet(asyncio.Protocol):
-    """Holds a new connection's place, with reading paused, until its user is there."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).pause_reading()

@@ -16,9 +16,8 @@ class Protocol(Enum):
 
 
 _PREFACE = b"PRI * HTTP/2.0"
-_LONGEST_METHOD = 24
-_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,24}")
-_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,24} [!-~\x80-\xff]")
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,23}")
+_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,23} [!-~\x80-\xff]")
 
 
 def detect(head: bytes) -> Protocol | None:
@@ -37,5 +36,4 @@ def detect(head: bytes) -> Protocol | None:
     word = _METHOD.match(head)
     if word is None:
         return Protocol.TCP
-    whole = word.end() == len(head) or head[word.end() :] == b" "
-    return None if whole and word.end() < _LONGEST_METHOD else Protocol.TCP
+    return None if head[word.end() :] in (b"", b" ") else Protocol.TCP

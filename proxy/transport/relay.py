@@ -7,7 +7,8 @@ ended, or one side breaks, both are closed.
 import asyncio
 from collections.abc import Callable
 
-from proxy.transport.stream import Stream, end, pause, resume
+from proxy.transport.stream import Stream, end, pause, reset, resume
+from proxy.transport.waiting import adopt
 
 
 class Relay:
@@ -27,17 +28,30 @@ class Relay:
         self._first = _Half(self, first, second)
         self._second = _Half(self, second, first)
 
-    def start(self, early_first: bytes = b"", early_second: bytes = b"") -> None:
-        """Begin, with what was already read from each side."""
+    def start(
+        self,
+        early_first: bytes = b"",
+        early_second: bytes = b"",
+        *,
+        clogged: tuple[bool, bool] = (False, False),
+    ) -> None:
+        """Begin, with what was already read from each side; reading is paused on both.
+
+        `clogged`: whether the user before was told to pause writing to the first, to the second.
+        """
         first, second = self._first, self._second
-        first.stream.set_protocol(first)
-        second.stream.set_protocol(second)
-        if early_first:
-            first.data_received(early_first)
-        if early_second:
-            second.data_received(early_second)
-        resume(first.stream)
-        resume(second.stream)
+        first.clogged, second.clogged = clogged
+        waited = [adopt(half.stream, half) for half in (first, second)]
+        for half in (first, second):
+            if half.stream.is_closing():
+                # It broke before it was ours, and will not tell us.
+                asyncio.get_running_loop().call_soon(half.connection_lost, ConnectionResetError())
+        for half, early in zip((first, second), (early_first, early_second), strict=True):
+            if data := early + waited.pop(0):
+                half.data_received(data)
+        for half in (first, second):
+            if not half.clogged:
+                resume(half.other)
 
     def lost(self, half: "_Half", error: Exception | None) -> None:
         """One side is gone: so is the other, after what it is still owed."""
@@ -45,7 +59,7 @@ class Relay:
         if error is None or half.at_end:
             other.close()
         else:
-            other.abort()
+            reset(other)
         if self._ended is not None:
             ended, self._ended = self._ended, None
             ended(error, self._first.count, self._second.count)
@@ -60,7 +74,7 @@ class Relay:
 class _Half(asyncio.Protocol):
     """Hears one stream and writes to the other."""
 
-    __slots__ = ("at_end", "count", "other", "relay", "stream")
+    __slots__ = ("at_end", "clogged", "count", "other", "relay", "stream")
 
     def __init__(self, relay: Relay, stream: Stream, other: Stream) -> None:
         self.relay = relay
@@ -68,15 +82,18 @@ class _Half(asyncio.Protocol):
         self.other = other
         self.count = 0
         self.at_end = False
+        self.clogged = False
+        """The stream's peer reads slowly: nothing more is read from the other meanwhile."""
 
     def data_received(self, data: bytes) -> None:
         self.count += len(data)
         self.other.write(data)
 
     def eof_received(self) -> bool:
-        self.at_end = True
-        end(self.other)
-        self.relay.half_closed()
+        if not self.at_end:  # a stream that is read again says it again
+            self.at_end = True
+            end(self.other)
+            self.relay.half_closed()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -84,7 +101,9 @@ class _Half(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         # What fills this stream's buffer came from the other.
+        self.clogged = True
         pause(self.other)
 
     def resume_writing(self) -> None:
+        self.clogged = False
         resume(self.other)

@@ -1,11 +1,20 @@
 """What a session asks of the connection beneath it: a plain socket's transport and TLS both give it."""
 
 import asyncio
+import contextlib
+import socket
+import struct
+from typing import Any
 from typing import Protocol as Shape
+
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Stream(Shape):
-    """A two-way stream of bytes whose events go to an `asyncio.Protocol`."""
+    """A two-way stream of bytes whose events go to an `asyncio.Protocol`.
+
+    A user that is set after the peer's end was told is told again when it reads.
+    """
 
     def write(self, data: bytes) -> None:
         """Send, or buffer what cannot be sent at once."""
@@ -39,6 +48,10 @@ class Stream(Shape):
         """Give later events to another."""
         ...
 
+    def get_extra_info(self, name: str) -> Any:
+        """`socket`: the socket beneath, if there is one."""
+        ...
+
     def get_write_buffer_size(self) -> int:
         """Bytes buffered and not yet given to the socket."""
         ...
@@ -60,3 +73,12 @@ def end(stream: Stream) -> None:
     """Say that nothing more follows, if there is still somebody to say it to."""
     if not stream.is_closing():
         stream.write_eof()
+
+
+def reset(stream: Stream) -> None:
+    """Close at once, such that the peer cannot take it for the end: over TCP with RST instead of FIN."""
+    connection = stream.get_extra_info("socket")
+    if connection is not None and not stream.is_closing():
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    stream.abort()

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
-_READ = 16 * 1024
+_RECORD = 16 * 1024
 """A TLS record holds no more (RFC 8446 §5.1)."""
 _shared = bytearray(64 * 1024)
 _view = memoryview(_shared)
@@ -42,20 +42,24 @@ class Tls(asyncio.BufferedProtocol):
         )
         self._ready: Callable[[Tls, Exception | None], None] | None = ready
         self._user: asyncio.Protocol | None = None
-        self._raw: asyncio.Transport
-        self._loop: asyncio.AbstractEventLoop
+        self._raw: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
         self._paused = False
         self._closing = False
         self._sent_eof = False
         self._got_eof = False
+        self._told_eof = False
+        """The user knows of the peer's end."""
 
     # From the socket.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected: shake hands."""
         self._raw = cast(asyncio.Transport, transport)
-        self._loop = asyncio.get_running_loop()
-        self._shake_hands()
+        if self._closing:
+            self._raw.abort()
+        else:
+            self._shake_hands()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
@@ -71,11 +75,13 @@ class Tls(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The socket ended; without close_notify that is a truncation."""
-        if not self._got_eof:
+        if self._ready is not None:
+            return False
+        self._deliver()
+        if not self._got_eof and not self._closing and not self._paused:
             self._fail(ConnectionResetError("ended without close_notify"))
-        elif self._sent_eof:
-            self._raw.close()
-        return True
+        # What we still have to say may be on its way.
+        return not self._closing
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
@@ -102,30 +108,40 @@ class Tls(asyncio.BufferedProtocol):
         """Give later events to `protocol`."""
         assert isinstance(protocol, asyncio.Protocol)
         self._user = protocol
+        self._told_eof = False
 
     def write(self, data: bytes) -> None:
         """Encrypt and send."""
-        if self._closing or self._sent_eof:
+        if self._closing or self._sent_eof or not data:
             return
         try:
-            sent = self.ssl_object.write(data)
-            while sent < len(data):
-                sent += self.ssl_object.write(memoryview(data)[sent:])
+            if len(data) <= _RECORD:
+                self.ssl_object.write(data)
+                self._flush()
+                return
+            # OpenSSL's buffer keeps the size that it once had, so it is given a record at a time.
+            view, records = memoryview(data), []
+            for at in range(0, len(data), _RECORD):
+                self.ssl_object.write(view[at : at + _RECORD])
+                records.append(self._outgoing.read())
         except ssl.SSLError as error:
             self._fail(error)
             return
-        self._raw.write(self._outgoing.read())
+        assert self._raw is not None
+        self._raw.write(b"".join(records))
 
     def write_eof(self) -> None:
         """Send close_notify; reading goes on."""
         if self._sent_eof or self._closing:
             return
         self._sent_eof = True
-        # OpenSSL has written it by the time it says that it wants the peer's.
+        # Once it has written ours, OpenSSL looks for the peer's close_notify, and finds fault with data
+        # before that: those wait until it has looked.
+        waiting = self._incoming.read()
         with contextlib.suppress(ssl.SSLError):
             self.ssl_object.unwrap()
-        if self._outgoing.pending:
-            self._raw.write(self._outgoing.read())
+        self._incoming.write(waiting)
+        self._flush()
 
     def close(self) -> None:
         """Send what is buffered and close_notify, then close."""
@@ -134,12 +150,14 @@ class Tls(asyncio.BufferedProtocol):
         if self._ready is None:
             self.write_eof()
         self._closing = True
-        self._raw.close()
+        if self._raw is not None:
+            self._raw.close()
 
     def abort(self) -> None:
         """Close at once."""
         self._closing = True
-        self._raw.abort()
+        if self._raw is not None:
+            self._raw.abort()
 
     def is_closing(self) -> bool:
         """Whether it is over, or will be."""
@@ -148,19 +166,24 @@ class Tls(asyncio.BufferedProtocol):
     def pause_reading(self) -> None:
         """Take no more from the socket."""
         self._paused = True
-        if not self._closing:
+        if not self._closing and self._raw is not None:
             self._raw.pause_reading()
 
     def resume_reading(self) -> None:
         """Take from the socket again, after what OpenSSL still holds."""
         if self._paused and not self._closing:
             self._paused = False
-            self._raw.resume_reading()
+            if self._raw is not None:
+                self._raw.resume_reading()
             self._loop.call_soon(self._deliver)
+
+    def get_extra_info(self, name: str) -> Any:
+        """What the socket's transport says."""
+        return self._raw.get_extra_info(name) if self._raw is not None else None
 
     def get_write_buffer_size(self) -> int:
         """Bytes not yet given to the socket."""
-        return self._raw.get_write_buffer_size()
+        return self._raw.get_write_buffer_size() if self._raw is not None else 0
 
     # Between them.
 
@@ -168,17 +191,22 @@ class Tls(asyncio.BufferedProtocol):
         try:
             self.ssl_object.do_handshake()
         except ssl.SSLWantReadError:
-            self._raw.write(self._outgoing.read())
-            return
+            self._flush()
         except (ssl.SSLError, ssl.CertificateError) as error:
-            # The alert that OpenSSL wrote tells the peer why.
+            # The alert that OpenSSL wrote tells the peer why. Whoever waits may abort the connection once
+            # it is told, so it is told when that is on its way.
+            self._flush()
+            self._closing = True
+            self._loop.call_soon(self._finish_handshake, error)
+            if self._raw is not None:
+                self._raw.close()
+        else:
+            self._flush()
+            self._finish_handshake(None)
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and self._raw is not None:
             self._raw.write(self._outgoing.read())
-            self._finish_handshake(error)
-            self._raw.close()
-            return
-        if self._outgoing.pending:
-            self._raw.write(self._outgoing.read())
-        self._finish_handshake(None)
 
     def _finish_handshake(self, error: Exception | None) -> None:
         ready, self._ready = self._ready, None
@@ -190,15 +218,17 @@ class Tls(asyncio.BufferedProtocol):
         """Give the user what can be decrypted now."""
         sslobj, incoming = self.ssl_object, self._incoming
         while not self._paused and not self._closing and self._user is not None:
-            if not incoming.pending and not sslobj.pending():
+            if self._got_eof:
+                self._end()
                 return
+            if not incoming.pending and not sslobj.pending():
+                break
             try:
-                data = sslobj.read(_READ)
+                data = sslobj.read(_RECORD)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
-                self._end()
-                return
+                data = b""
             except ssl.SSLError as error:
                 self._fail(error)
                 return
@@ -206,19 +236,21 @@ class Tls(asyncio.BufferedProtocol):
                 self._end()
                 return
             self._user.data_received(data)
-        if self._outgoing.pending and not self._closing:
-            self._raw.write(self._outgoing.read())
+        if not self._closing:
+            # An answer to a change of keys, perhaps.
+            self._flush()
 
     def _end(self) -> None:
         """The peer's close_notify came."""
-        if self._got_eof:
-            return
         self._got_eof = True
-        if self._user is not None and not self._user.eof_received():
-            self.close()
+        if self._user is not None and not self._told_eof:
+            self._told_eof = True
+            if not self._user.eof_received():
+                self.close()
 
     def _fail(self, error: Exception) -> None:
         user, self._user = self._user, None
         self.abort()
         if user is not None:
-            user.connection_lost(error)
+            # Later, as every transport does it: the user may be in the middle of writing.
+            self._loop.call_soon(user.connection_lost, error)
