@@ -9,6 +9,7 @@ import anyio
 
 from proxy.transport.connect import tune
 from proxy.transport.original_dst import Address, local_address, original_dst, peer_address
+from proxy.transport.waiting import Waiting
 
 
 class Arrival:
@@ -103,7 +104,6 @@ class Listener:
             transport.abort()
             return
         self.open += 1
-        transport.pause_reading()
         self._arrived(arrival)
 
     def _left(self) -> None:
@@ -113,12 +113,13 @@ class Listener:
             self._emptied = anyio.Event()
 
 
-class _Door(asyncio.Protocol):
-    """Meets a connection; another protocol takes over at once."""
+class _Door(Waiting):
+    """Meets a connection; another protocol takes over at once, or when it is known which."""
 
     def __init__(self, listener: Listener) -> None:
+        super().__init__()
         self._listener = listener
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are of no class that asyncio knows.
+        super().connection_made(transport)
         self._listener.accept(cast(asyncio.Transport, transport))

@@ -41,14 +41,16 @@ class Relay:
         """
         first, second = self._first, self._second
         first.clogged, second.clogged = clogged
-        waited = [adopt(half.stream, half) for half in (first, second)]
+        early_first += adopt(first.stream, first)
+        early_second += adopt(second.stream, second)
         for half in (first, second):
             if half.stream.is_closing():
                 # It broke before it was ours, and will not tell us.
                 asyncio.get_running_loop().call_soon(half.connection_lost, ConnectionResetError())
-        for half, early in zip((first, second), (early_first, early_second), strict=True):
-            if data := early + waited.pop(0):
-                half.data_received(data)
+        if early_first:
+            first.data_received(early_first)
+        if early_second:
+            second.data_received(early_second)
         for half in (first, second):
             if not half.clogged:
                 resume(half.other)
