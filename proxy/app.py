@@ -104,7 +104,9 @@ async def main(stop: Stop) -> None:
                 "proxy_inbound_connections": inbound.open,
                 "proxy_outbound_connections": outbound.open,
                 "proxy_inbound_warm_connections": inbound.carrier.idle,
+                "proxy_inbound_http2_sessions": inbound.carrier.sessions,
                 "proxy_outbound_warm_connections": outbound.carrier.idle,
+                "proxy_outbound_http2_sessions": outbound.carrier.sessions,
                 "identity_cert_expiration_timestamp_seconds": held.not_after if held else 0.0,
                 "process_start_time_seconds": reporter.started,
             }

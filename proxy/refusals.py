@@ -48,6 +48,22 @@ class ResponseLost(Refusal):
     http, grpc = 502, 14
 
 
+class ResponseReset(ResponseLost):
+    """The endpoint reset the stream of its response; `code` says why (RFC 9113 §7)."""
+
+    reason = "response-reset"
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"reset with code {code}")
+        self.code = code
+
+
+class NotProcessed(ResponseLost):
+    """The endpoint says that it has not looked at the request: any request may be sent again."""
+
+    reason = "not-processed"
+
+
 class BadResponse(Refusal):
     """The endpoint's answer is not HTTP."""
 
@@ -95,3 +111,10 @@ class ClientGone(Refusal):
 
     reason = "client-gone"
     http, grpc = 499, 1
+
+
+def code_of(error: MeshError) -> int:
+    """The HTTP/2 error code with which a response that has begun is broken off (RFC 9113 §7)."""
+    if isinstance(error, ResponseReset):
+        return error.code
+    return 8 if isinstance(error, TooSlow | ClientGone) else 2

@@ -45,6 +45,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     """Of those: HTTP 5xx, gRPC errors, answers that the proxy had to make itself; TCP: ended by an error."""
     statuses: dict[str, int] = {}
     """Requests by status code as text; the proxy's own answers are there too."""
+    grpc_statuses: dict[str, int] = {}
+    """gRPC calls by their own status as text, as far as it is known."""
     errors: dict[str, int] = {}
     """Proxy-made answers by reason, the word in `tulle-error`."""
     latency: tuple[int, ...] = ()

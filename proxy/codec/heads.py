@@ -2,8 +2,10 @@
 
 Heads hold end-to-end fields only: what belongs to one connection (`connection`, `keep-alive`,
 `transfer-encoding`, `upgrade`, …; RFC 9110 §7.6.1) is taken out when a head is read and made anew
-when it is written.
+when it is written. Heads are shared and remembered: they are replaced, never changed.
 """
+
+from typing import Any
 
 from common.errors import MeshError
 
@@ -32,12 +34,16 @@ class RequestHead:
     __slots__ = (
         "absolute",
         "authority",
+        "block",
         "body",
         "expects_continue",
         "headers",
         "keep_alive",
+        "line",
         "method",
         "minor",
+        "onward",
+        "protocol",
         "target",
         "upgrade",
     )
@@ -55,6 +61,7 @@ class RequestHead:
         expects_continue: bool = False,
         upgrade: bytes = b"",
         absolute: bool = False,
+        protocol: str = "http/1.1",
     ) -> None:
         self.method = method
         self.target = target
@@ -72,6 +79,14 @@ class RequestHead:
         """The protocol that the client would rather speak (`websocket`); empty if none."""
         self.absolute = absolute
         """The target came in absolute-form, as to a forward proxy."""
+        self.protocol = protocol
+        """What it is counted as: `http/1.1`, `http/2` or `grpc`."""
+        self.onward: RequestHead | None = None
+        """This head as the one who serves it passes it on, if that was worked out before."""
+        self.line: tuple[object, bytes] | None = None
+        """What this head was last written as in HTTP/1.1, and what was added to it then."""
+        self.block: tuple[object, bytes] | None = None
+        """The same in HTTP/2: a header block."""
 
     def __repr__(self) -> str:
         return f"<Request {self.method.decode()} {self.authority.decode()} {self.target.decode('latin-1')}>"
@@ -83,14 +98,24 @@ class RequestHead:
                 return value
         return None
 
+    def replaced(self, **changes: Any) -> "RequestHead":
+        """A head like this one but for `changes`."""
+        copy = object.__new__(RequestHead)
+        for slot in RequestHead.__slots__:
+            setattr(copy, slot, changes.get(slot, getattr(self, slot)))
+        copy.onward = copy.line = copy.block = None
+        return copy
+
 
 class ResponseHead:
     """The head of a response."""
 
     __slots__ = (
+        "block",
         "body",
         "headers",
         "keep_alive",
+        "line",
         "minor",
         "phrase",
         "status",
@@ -122,6 +147,10 @@ class ResponseHead:
         """With status 101: the protocol that is spoken from here on."""
         self.until_close = until_close
         """The body ends when the connection does (HTTP/1.0's way)."""
+        self.line: tuple[object, bytes] | None = None
+        """What this head was last written as in HTTP/1.1, and how."""
+        self.block: bytes | None = None
+        """The header block that this head is in HTTP/2."""
 
     def __repr__(self) -> str:
         return f"<Response {self.status} body={self.body}>"

@@ -182,7 +182,10 @@ def parse_response(head: bytes, method: bytes) -> ResponseHead:
 
 def write_request(head: RequestHead, extra: Headers | tuple[()] = ()) -> bytes:
     """The head of a request as it goes to a server, with `extra` fields at its end."""
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, head.target, head.authority)]
+    if head.line is not None and head.line[0] is extra:
+        return head.line[1]
+    target = b"http://%b%b" % (head.authority, head.target) if head.absolute else head.target
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, head.authority)]
     lines += [b"%b: %b\r\n" % field for field in head.headers]
     lines += [b"%b: %b\r\n" % field for field in extra]
     if head.body == UNKNOWN:
@@ -190,7 +193,9 @@ def write_request(head: RequestHead, extra: Headers | tuple[()] = ()) -> bytes:
     if head.upgrade:
         lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade)
     lines.append(b"\r\n")
-    return b"".join(lines)
+    written = b"".join(lines)
+    head.line = (extra, written)
+    return written
 
 
 def write_response(head: ResponseHead, *, chunked: bool, connection: bytes = b"") -> bytes:
@@ -198,6 +203,9 @@ def write_response(head: ResponseHead, *, chunked: bool, connection: bytes = b""
 
     `chunked` announces chunks; `connection` is `close`, `keep-alive` (for HTTP/1.0) or nothing.
     """
+    how = (chunked, connection)
+    if head.line is not None and head.line[0] == how:
+        return head.line[1]
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase)]
     lines += [b"%b: %b\r\n" % field for field in head.headers]
     if chunked:
@@ -209,7 +217,9 @@ def write_response(head: ResponseHead, *, chunked: bool, connection: bytes = b""
     if connection:
         lines.append(b"connection: %b\r\n" % connection)
     lines.append(b"\r\n")
-    return b"".join(lines)
+    written = b"".join(lines)
+    head.line = (how, written)
+    return written
 
 
 def write_chunk(data: bytes) -> bytes:

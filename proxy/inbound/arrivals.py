@@ -124,8 +124,8 @@ class Inbound:
         )
 
     def _found(self, stream: Stream, caller: Caller, protocol: Protocol, early: bytes) -> None:
-        if protocol is Protocol.HTTP1:
-            self._requests.start(stream, caller, early)
+        if protocol is not Protocol.TCP:
+            self._requests.start(stream, caller, protocol, early)
         else:
             self._group.start_soon(self._streams.serve, stream, caller, early)
 

@@ -16,7 +16,7 @@ NO_TLS = "no-tls-from-remote"
 class Caller:
     """One client connection."""
 
-    __slots__ = ("_counter", "_counters", "_policy", "address", "identity", "left", "target")
+    __slots__ = ("_counted", "_counters", "_policy", "address", "identity", "left", "target")
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Caller:
         self.left = left
         self._policy = policy
         self._counters = counters
-        self._counter: Counter | None = None
+        self._counted: dict[str, Counter] = {}
 
     def refusal(self) -> Unauthorized | None:
         """Why it may not, by the policy in force now; None if it may."""
@@ -43,8 +43,8 @@ class Caller:
 
     def counter(self, protocol: str) -> Counter:
         """What is counted for it."""
-        counter = self._counter
-        if counter is None or counter.forgotten or counter.key[2] != protocol:
+        counter = self._counted.get(protocol)
+        if counter is None or counter.forgotten:
             identity = self.identity
             peer = Peer(
                 port=self.target[1],
@@ -53,5 +53,6 @@ class Caller:
                 address="" if identity else self.address,
             )
             reason = "" if identity else NO_TLS
-            counter = self._counter = self._counters.series("inbound", peer, protocol, reason)
+            counter = self._counters.series("inbound", peer, protocol, reason)
+            self._counted[protocol] = counter
         return counter

@@ -28,6 +28,7 @@ class Counter:
         "errors",
         "failures",
         "forgotten",
+        "grpc_statuses",
         "key",
         "latency",
         "latency_sum_ms",
@@ -41,7 +42,8 @@ class Counter:
         self.key = key
         self.requests = 0
         self.failures = 0
-        self.statuses: dict[str, int] = {}
+        self.statuses: dict[int, int] = {}
+        self.grpc_statuses: dict[int, int] = {}
         self.errors: dict[str, int] = {}
         self.latency = [0] * (len(BUCKETS_MS) + 1)
         self.latency_sum_ms = 0.0
@@ -53,14 +55,26 @@ class Counter:
         self.forgotten = False
         """It is no longer told to anybody: who held on to it must find its successor."""
 
-    def request(self, status: int, error: MeshError | None, seconds: float, now: float) -> None:
-        """A request was answered with `status`, by the mesh itself if there is an `error`, after `seconds`."""
+    def request(
+        self,
+        status: int,
+        error: MeshError | None,
+        seconds: float,
+        now: float,
+        *,
+        failed: bool,
+        grpc: int = -1,
+    ) -> None:
+        """A request was answered with `status`, by the mesh itself if there is an `error`, after `seconds`.
+
+        `grpc` is the status of a gRPC call, -1 if it is none or the status is not known.
+        """
         self.touched = now
         self.requests += 1
-        if status >= 500:
-            self.failures += 1
-        text = str(status)
-        self.statuses[text] = self.statuses.get(text, 0) + 1
+        self.failures += failed
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        if grpc >= 0:
+            self.grpc_statuses[grpc] = self.grpc_statuses.get(grpc, 0) + 1
         if error is not None:
             self.errors[error.reason] = self.errors.get(error.reason, 0) + 1
         self._took(seconds)
@@ -96,7 +110,8 @@ class Counter:
             no_tls_reason=no_tls_reason,
             requests=self.requests,
             failures=self.failures,
-            statuses=dict(self.statuses),
+            statuses={str(status): count for status, count in self.statuses.items()},
+            grpc_statuses={str(status): count for status, count in self.grpc_statuses.items()},
             errors=dict(self.errors),
             latency=tuple(self.latency),
             latency_sum_ms=round(self.latency_sum_ms, 3),

@@ -14,11 +14,13 @@ from proxy.outbound.forward import Forward
 from proxy.outbound.reach import Reach
 from proxy.outbound.requests import Requests
 from proxy.outbound.streams import Streams
-from proxy.refusals import Refusal
+from proxy.refusals import NoRoute, Refusal
 from proxy.session.carrier import Carrier
 from proxy.session.detector import Detector
 from proxy.session.exchange import Exchange
+from proxy.session.host import Server
 from proxy.session.http1_server import Http1Server
+from proxy.session.http2_server import Http2Server
 from proxy.session.sessions import Sessions
 from proxy.settings import Settings, split_listen
 from proxy.transport.accept import Arrival, Listener
@@ -27,6 +29,7 @@ from proxy.transport.detect import Protocol
 from proxy.transport.original_dst import Address
 from proxy.transport.sweep import Sweep
 
+_DECLARED = {"http1": Protocol.HTTP1, "http2": Protocol.HTTP2}
 IDLE_SECONDS = 30.0
 """A connection to an endpoint is kept warm for so long."""
 
@@ -97,7 +100,7 @@ class Outbound:
 
     def _arrived(self, arrival: Arrival) -> None:
         if arrival.original is None:
-            ForwardClient(self, arrival).start()
+            ForwardClient(self, arrival, Protocol.HTTP1).start()
             return
         target = self.discovery.lookup(*arrival.original)
         if target is None:
@@ -112,8 +115,10 @@ class Outbound:
         stream, left = arrival.transport, arrival.left
         if isinstance(target, Passthrough):
             self.group.start_soon(self.streams.to_address, stream, b"", original, left)
-        elif target.hint in ("opaque", "http2"):
+        elif target.hint == "opaque":
             self.group.start_soon(self.streams.to_backend, stream, b"", target, left)
+        elif target.hint in _DECLARED:
+            self._found(arrival, original, target, _DECLARED[target.hint], b"")
         else:
             found = functools.partial(self._found, arrival, original, target)
             Detector(stream, self.sweep, found, left).start()
@@ -126,8 +131,8 @@ class Outbound:
         protocol: Protocol,
         early: bytes,
     ) -> None:
-        if protocol is Protocol.HTTP1:
-            InterceptedClient(self, arrival, original).start(early)
+        if protocol is not Protocol.TCP:
+            InterceptedClient(self, arrival, original, protocol).start(early)
         else:
             self.group.start_soon(
                 self.streams.to_backend, arrival.transport, early, backend, arrival.left
@@ -137,10 +142,11 @@ class Outbound:
 class _Client:
     """One HTTP connection from the application: the Host of its session."""
 
-    def __init__(self, outbound: Outbound, arrival: Arrival) -> None:
+    def __init__(self, outbound: Outbound, arrival: Arrival, protocol: Protocol) -> None:
         self.outbound = outbound
         self.arrival = arrival
-        self.server = Http1Server(arrival.transport, self, outbound.sweep)
+        session = Http2Server if protocol is Protocol.HTTP2 else Http1Server
+        self.server: Http1Server | Http2Server = session(arrival.transport, self, outbound.sweep)
 
     def start(self, early: bytes = b"") -> None:
         """Begin, with what was read already."""
@@ -155,7 +161,7 @@ class _Client:
         """The application sent what is not HTTP."""
         self.outbound.counters.rejected("outbound", error.word)
 
-    def closed(self, server: Http1Server, *, detached: bool) -> None:
+    def closed(self, server: Server, *, detached: bool) -> None:
         """The session is over; a tunnel may hold the connection still."""
         self.outbound.sessions.discard(server)
         if not detached:
@@ -169,14 +175,21 @@ class _Client:
 class InterceptedClient(_Client):
     """An application that connected to an address: all its requests go there."""
 
-    def __init__(self, outbound: Outbound, arrival: Arrival, original: Address) -> None:
-        super().__init__(outbound, arrival)
+    def __init__(
+        self, outbound: Outbound, arrival: Arrival, original: Address, protocol: Protocol
+    ) -> None:
+        super().__init__(outbound, arrival, protocol)
         self.original = original
 
     def serve(self, exchange: Exchange) -> None:
         """Carry out a request; where to is asked each time, because that may change meanwhile."""
         target = self.outbound.discovery.lookup(*self.original)
-        if isinstance(target, Backend):
+        request = exchange.request
+        if not request.authority:
+            exchange.request = request.replaced(authority="{}:{}".format(*self.original).encode())
+        if request.method == b"CONNECT" and request.protocol != "http/1.1":
+            exchange.refuse(NoRoute("a stream of HTTP/2 cannot be a tunnel here"))
+        elif isinstance(target, Backend):
             self.outbound.requests.serve(exchange, target)
         else:
             self.outbound.group.start_soon(self._resolve, exchange)
@@ -201,6 +214,10 @@ class ForwardClient(_Client):
         if not request.absolute:
             exchange.refuse(BadMessage("not-a-proxy-request"))
             return
+        onward = request.onward
+        if onward is None:
+            onward = request.onward = request.replaced(absolute=False)
+        exchange.request = onward
         backend = self.outbound.forward.lookup(request.authority, 80)
         if backend is None:
             self.outbound.group.start_soon(self._resolve, exchange)

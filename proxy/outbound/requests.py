@@ -6,14 +6,16 @@ import functools
 import anyio
 from anyio.abc import TaskGroup
 
-from common.errors import MeshError
+from proxy.codec import http2
+from proxy.codec.heads import RequestHead
 from proxy.control.discovery import Backend
 from proxy.decide.balance import Candidate
 from proxy.observe.counters import Counter
-from proxy.outbound.reach import Reach
-from proxy.refusals import ClientGone, ConnectFailed, NoEndpoints, Overloaded, Refusal, TlsFailed
-from proxy.session.carrier import Carrier
+from proxy.outbound.reach import Reach, is_meshed
+from proxy.refusals import ConnectFailed, NoEndpoints, Overloaded, Refusal, TlsFailed
+from proxy.session.carrier import Carrier, Way
 from proxy.session.exchange import Exchange
+from proxy.session.tally import tally
 from proxy.transport.detect import Protocol
 
 FAILFAST_SECONDS = 3.0
@@ -22,6 +24,9 @@ QUEUE_LIMIT = 100
 """Requests that may wait so at a time, for each backend."""
 TRIES = 3
 """Endpoints tried in turn while none can be connected to: nothing was sent, so nothing is lost."""
+
+
+_MARKS = {"http1": http2.HTTP1, "absolute": http2.HTTP1_ABSOLUTE}
 
 
 class Attempt:
@@ -59,16 +64,38 @@ class Requests:
 
     def _send(self, exchange: Exchange, attempt: Attempt, candidate: Candidate) -> None:
         attempt.candidate = candidate
-        attempt.counter = self._reach.counter(attempt.backend, candidate, "http/1.1")
+        request = exchange.request
+        attempt.counter = self._reach.counter(attempt.backend, candidate, request.protocol)
         attempt.started_at = self._loop.time()
         attempt.tries += 1
         candidate.in_flight += 1
-        self._carrier.carry(
-            exchange,
-            self._reach.key(candidate),
-            functools.partial(self._reach.open, candidate, Protocol.HTTP1),
+        self._carrier.carry(exchange, self._way(candidate, request))
+
+    def _way(self, candidate: Candidate, request: RequestHead) -> Way:
+        """How this request gets to this candidate; remembered, because the next one goes there, too.
+
+        To a proxy all goes over one multiplexed connection, except what turns into a tunnel.
+        """
+        if request.upgrade or request.method == b"CONNECT":
+            kind = "tunnel"
+        elif request.protocol != "http/1.1":
+            kind = "http2"
+        else:
+            kind = "absolute" if request.absolute else "http1"
+        way = candidate.notes.get(kind)
+        if isinstance(way, Way):
+            return way
+        multiplexed = kind == "http2" or (kind != "tunnel" and is_meshed(candidate))
+        protocol = Protocol.HTTP2 if multiplexed else Protocol.HTTP1
+        way = Way(
+            (self._reach.key(candidate), protocol),
+            functools.partial(self._reach.open, candidate, protocol),
             self._not_connected,
+            _MARKS.get(kind, ()) if multiplexed else (),
+            multiplexed=multiplexed,
         )
+        candidate.notes[kind] = way
+        return way
 
     async def _await_endpoint(self, exchange: Exchange, backend: Backend) -> None:
         waiting = self._waiting.get(backend, 0)
@@ -115,7 +142,7 @@ class Requests:
         now = self._loop.time()
         candidate, counter = attempt.candidate, attempt.counter
         if candidate is None or counter is None:
-            counter = self._reach.untracked(attempt.backend, "http/1.1")
+            counter = self._reach.untracked(attempt.backend, exchange.request.protocol)
         else:
             candidate.in_flight -= 1
             if exchange.first_byte_at:
@@ -123,12 +150,4 @@ class Requests:
                 candidate.answered(rtt, self._reach.monotonic())
         counter.bytes_written += exchange.bytes_in
         counter.bytes_read += exchange.bytes_out
-        counter.request(status_of(exchange), exchange.error, now - exchange.started_at, now)
-
-
-def status_of(exchange: Exchange) -> int:
-    """The status that an exchange is counted under: 499 if the client did not wait for one."""
-    error: MeshError | None = exchange.error
-    return (
-        ClientGone.http if isinstance(error, ClientGone) or not exchange.status else exchange.status
-    )
+        tally(counter, exchange, now)

@@ -1,98 +1,168 @@
 """Takes an exchange to where it is to go: over a warm connection, or a new one."""
 
-import functools
 from collections.abc import Awaitable, Callable, Hashable
 
 from anyio.abc import TaskGroup
 
 from common.errors import MeshError
 from proxy.codec.heads import Headers
-from proxy.refusals import Refusal, ResponseLost
+from proxy.refusals import NotProcessed, Overloaded, Refusal, ResponseLost
 from proxy.session.exchange import Exchange
 from proxy.session.http1_client import Http1Client
+from proxy.session.http2_client import Http2Client
 from proxy.session.pool import Pool
 from proxy.transport.stream import Stream
 from proxy.transport.sweep import Sweep
 
-Open = Callable[[], Awaitable[Stream]]
-"""Makes a new connection; raises Refusal."""
-Failed = Callable[[Exchange, Refusal], None]
+OPENING_LIMIT = 1024
+"""Exchanges that may wait for connections to one endpoint."""
+
+
+class Way:
+    """How exchanges get to one endpoint."""
+
+    __slots__ = ("extra", "failed", "key", "multiplexed", "open")
+
+    def __init__(
+        self,
+        key: Hashable,
+        open_new: Callable[[], Awaitable[Stream]],
+        failed: Callable[[Exchange, Refusal], None],
+        extra: Headers | tuple[()] = (),
+        *,
+        multiplexed: bool,
+    ) -> None:
+        self.key = key
+        """Ways with the same key share their connections."""
+        self.open = open_new
+        """Makes a connection; raises Refusal."""
+        self.failed = failed
+        """Told if no connection can be made; the exchange is as it was before."""
+        self.extra = extra
+        """Fields that every request gets on this way."""
+        self.multiplexed = multiplexed
+        """HTTP/2: many exchanges at a time over one connection. Else HTTP/1.1: one after the other."""
+
+    def __repr__(self) -> str:
+        return f"<Way {self.key} {'http/2' if self.multiplexed else 'http/1.1'}>"
 
 
 class Carrier:
-    """Carries exchanges; keeps connections warm for `idle_seconds`."""
+    """Carries exchanges; keeps HTTP/1.1 connections warm for `idle_seconds`."""
 
     def __init__(self, group: TaskGroup, sweep: Sweep, idle_seconds: float) -> None:
         self._group = group
         self._sweep = sweep
         self._pool = Pool(idle_seconds)
+        self._sessions: dict[Hashable, list[Http2Client]] = {}
+        self._opening: dict[Hashable, list[tuple[Exchange, Way]]] = {}
+        self._retry = self._again
 
     @property
     def idle(self) -> int:
-        """How many connections are warm."""
+        """How many HTTP/1.1 connections are warm."""
         return len(self._pool)
 
-    def carry(
-        self,
-        exchange: Exchange,
-        key: Hashable,
-        open_new: Open,
-        failed: Failed,
-        extra: Headers | tuple[()] = (),
-    ) -> None:
-        """Send the exchange to the endpoint `key`, with `extra` fields in the request's head.
+    @property
+    def sessions(self) -> int:
+        """How many HTTP/2 connections are open."""
+        return sum(map(len, self._sessions.values()))
 
-        If no connection can be made, `failed` is told, and the exchange is as it was before. If a
-        warm connection turns out to be closed and the request can be repeated, a new one is tried.
+    def carry(self, exchange: Exchange, way: Way) -> None:
+        """Send the exchange on its way.
+
+        What an endpoint has not looked at is sent again; so is, once, what can be repeated and was
+        lost on a connection that had been idle.
         """
-        client = self._pool.take(key)
+        exchange.way = way
+        if way.multiplexed:
+            self._multiplex(exchange, way)
+            return
+        client = self._pool.take(way.key)
         if client is None:
             exchange.retry = None
-            self._group.start_soon(self._carry_anew, exchange, key, open_new, failed, extra)
-            return
-        exchange.retry = functools.partial(self._again, key, open_new, failed, extra)
-        client.begin(exchange, extra)
+            self._group.start_soon(self._carry_anew, exchange, way)
+        else:
+            exchange.retry = self._retry
+            client.begin(exchange, way.extra)
 
     def close_idle(self) -> None:
-        """Close what is warm."""
+        """Close what is warm; HTTP/2 connections when nothing is on its way there."""
         self._pool.close()
+        for sessions in list(self._sessions.values()):
+            for session in list(sessions):
+                session.drain()
 
-    def _again(
-        self,
-        key: Hashable,
-        open_new: Open,
-        failed: Failed,
-        extra: Headers | tuple[()],
-        exchange: Exchange,
-        error: MeshError,
-    ) -> bool:
+    def _again(self, exchange: Exchange, error: MeshError) -> bool:
+        way = exchange.way
+        assert isinstance(way, Way)
         # RFC 9112 §9.3.1: a server may close an idle connection just as a request is sent on it.
-        if not isinstance(error, ResponseLost) or not exchange.repeatable:
+        lost = isinstance(error, ResponseLost) and exchange.repeatable
+        untouched = (
+            isinstance(error, NotProcessed) and exchange.request_done and not exchange.bytes_in
+        )
+        if not (lost or untouched):
             return False
         exchange.retry = None
-        self._group.start_soon(self._carry_anew, exchange, key, open_new, failed, extra)
+        if way.multiplexed:
+            self._multiplex(exchange, way)
+        else:
+            self._group.start_soon(self._carry_anew, exchange, way)
         return True
 
-    async def _carry_anew(
-        self,
-        exchange: Exchange,
-        key: Hashable,
-        open_new: Open,
-        failed: Failed,
-        extra: Headers | tuple[()],
-    ) -> None:
+    async def _carry_anew(self, exchange: Exchange, way: Way) -> None:
         try:
-            stream = await open_new()
+            stream = await way.open()
         except Refusal as error:
-            failed(exchange, error)
+            way.failed(exchange, error)
             return
         client = Http1Client(
             stream,
             self._sweep,
-            functools.partial(self._pool.give, key),
-            functools.partial(self._pool.forget, key),
+            lambda client: self._pool.give(way.key, client),
+            lambda client: self._pool.forget(way.key, client),
         )
         if exchange.done:
-            self._pool.give(key, client)
+            self._pool.give(way.key, client)
         else:
-            client.begin(exchange, extra)
+            client.begin(exchange, way.extra)
+
+    def _multiplex(self, exchange: Exchange, way: Way) -> None:
+        for session in self._sessions.get(way.key, ()):
+            if session.usable:
+                exchange.retry = self._retry
+                session.carry(exchange, way.extra)
+                return
+        waiting = self._opening.get(way.key)
+        if waiting is None:
+            self._opening[way.key] = [(exchange, way)]
+            self._group.start_soon(self._open_session, way)
+        elif len(waiting) < OPENING_LIMIT:
+            waiting.append((exchange, way))
+        else:
+            exchange.refuse(Overloaded(f"{len(waiting)} requests wait for a connection"))
+
+    async def _open_session(self, way: Way) -> None:
+        try:
+            stream = await way.open()
+        except Refusal as error:
+            for exchange, its_way in self._opening.pop(way.key):
+                its_way.failed(exchange, error)
+            return
+        sessions = self._sessions.setdefault(way.key, [])
+
+        def lost(session: Http2Client) -> None:
+            sessions.remove(session)
+            if not sessions and self._sessions.get(way.key) is sessions:
+                del self._sessions[way.key]
+
+        session = Http2Client(stream, self._sweep, lost)
+        sessions.append(session)
+        for exchange, its_way in self._opening.pop(way.key):
+            if exchange.done:
+                continue
+            exchange.retry = None
+            if session.usable:
+                session.carry(exchange, its_way.extra)
+            else:
+                self._multiplex(exchange, its_way)

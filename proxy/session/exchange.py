@@ -4,8 +4,8 @@ The server side calls `request_*`, the client side `response_*`; neither knows t
 version of HTTP it speaks. Whoever serves the exchange attaches a client side, or refuses. However it
 goes, `ended` is called exactly once.
 
-    Http1Server ── request_data ──▶ Exchange ── send ──▶ Http1Client
-                ◀── respond ─────            ◀── response ──
+    Http1Server  ── request_data ──▶  Exchange  ── send ──────▶  Http1Client
+    ServerStream ◀── respond ───────            ◀── response ──  ClientStream
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ from typing import Protocol as Shape
 from common.errors import MeshError
 from proxy.codec.heads import Headers, RequestHead, ResponseHead
 from proxy.decide.answer import answer
-from proxy.refusals import ClientGone, Refusal
+from proxy.decide.grpc import status_in
+from proxy.refusals import ClientGone, Refusal, code_of
 from proxy.transport.stream import Stream
 
 PENDING_LIMIT = 64 * 1024
@@ -34,16 +35,19 @@ class ServerSide(Shape):
         """Send an interim response (1xx)."""
         ...
 
-    def send(self, data: bytes) -> None:
-        """Send some of the body."""
+    def send(self, data: bytes, end: bool) -> None:
+        """Send some of the body, and its end if that is it."""
         ...
 
     def finish(self, trailers: Headers) -> None:
         """The body is complete."""
         ...
 
-    def break_off(self) -> None:
-        """The response cannot be completed: make sure that the client notices."""
+    def break_off(self, code: int) -> None:
+        """The response cannot be completed: make sure that the client notices.
+
+        `code` says why to a client that speaks HTTP/2 (RFC 9113 §7).
+        """
         ...
 
     def detach(self) -> tuple[Stream, bytes]:
@@ -62,8 +66,8 @@ class ServerSide(Shape):
 class ClientSide(Shape):
     """The session that carries the request to an endpoint."""
 
-    def send(self, data: bytes) -> None:
-        """Send some of the request's body."""
+    def send(self, data: bytes, end: bool) -> None:
+        """Send some of the request's body, and its end if that is it."""
         ...
 
     def finish(self, trailers: Headers) -> None:
@@ -91,6 +95,7 @@ class Exchange:
         "ended",
         "error",
         "first_byte_at",
+        "grpc_status",
         "held_response",
         "pending",
         "pending_size",
@@ -102,6 +107,7 @@ class Exchange:
         "started_at",
         "status",
         "trailers",
+        "way",
     )
 
     def __init__(self, request: RequestHead, server: ServerSide, started_at: float) -> None:
@@ -112,6 +118,8 @@ class Exchange:
         """Loop time, seconds."""
         self.first_byte_at = 0.0
         self.status = 0
+        self.grpc_status = -1
+        """From the trailers of a gRPC response, or its head if that is all of it; -1: not known."""
         self.error: MeshError | None = None
         """What the mesh has to say to it, if it was the mesh that answered."""
         self.bytes_in = 0
@@ -125,6 +133,8 @@ class Exchange:
         self.done = False
         self.context: object = None
         """For whoever serves it: what it must remember about this exchange."""
+        self.way: object = None
+        """For the carrier: where the exchange goes."""
         self.ended: Callable[[Exchange], None] | None = None
         self.retry: Callable[[Exchange, MeshError], bool] | None = None
         """Asked when an attempt failed before any response: true if it takes care of another."""
@@ -139,11 +149,12 @@ class Exchange:
 
     # What the server side says.
 
-    def request_data(self, data: bytes) -> None:
-        """Some of the request's body."""
+    def request_data(self, data: bytes, end: bool = False) -> None:
+        """Some of the request's body, and its end if that is it."""
         self.bytes_in += len(data)
+        self.request_done = end
         if self.client is not None:
-            self.client.send(data)
+            self.client.send(data, end)
         elif not self.done:
             self.pending.append(data)
             self.pending_size += len(data)
@@ -181,7 +192,7 @@ class Exchange:
             self.server.hold_request(False)
         pending, self.pending, self.pending_size = self.pending, [], 0
         for data in pending:
-            client.send(data)
+            client.send(data, False)
         if self.held_response:
             client.hold_response(True)
         if self.request_done:
@@ -193,11 +204,13 @@ class Exchange:
             return
         self.error = error
         if self.response_started:
-            self.server.break_off()
+            self.server.break_off(code_of(error))
             self._end()
             return
         head = answer(self.request, error)
         self.status = head.status
+        if self.request.protocol == "grpc":
+            self.grpc_status = status_in(head.headers)
         self.response_started = True
         self.server.respond(head, b"", True)
         self._end()
@@ -217,19 +230,25 @@ class Exchange:
         self.status = head.status
         self.response_started = True
         self.bytes_out += len(data)
+        if end and self.request.protocol == "grpc":
+            self.grpc_status = status_in(head.headers)
         self.server.respond(head, data, end)
         if end:
             self._end()
 
-    def response_data(self, data: bytes) -> None:
-        """Some of the response's body."""
+    def response_data(self, data: bytes, end: bool = False) -> None:
+        """Some of the response's body, and its end if that is it."""
         self.bytes_out += len(data)
         if not self.done:
-            self.server.send(data)
+            self.server.send(data, end)
+            if end:
+                self._end()
 
     def response_end(self, trailers: Headers) -> None:
         """The response is complete."""
         if not self.done:
+            if trailers and self.request.protocol == "grpc":
+                self.grpc_status = status_in(trailers)
             self.server.finish(trailers)
             self._end()
 

@@ -8,6 +8,7 @@ from proxy.codec.body import Body, reader
 from proxy.codec.heads import UNKNOWN, BadMessage, Headers, ResponseHead
 from proxy.refusals import BadResponse, ResponseLost
 from proxy.session.exchange import Exchange
+from proxy.session.memo import Memo
 from proxy.transport.relay import Relay
 from proxy.transport.stream import Stream, pause, resume
 from proxy.transport.sweep import NEVER, Sweep
@@ -34,6 +35,7 @@ class Http1Client(asyncio.Protocol):
         """Bytes of the buffer in which the end of a head was looked for already."""
         self._clogged = False
         """The endpoint reads more slowly than it is written to."""
+        self._heads: Memo[ResponseHead] = Memo()
         self._exchange: Exchange | None = None
         self._body: Body | None = None
         """The response's body, once its head has come."""
@@ -79,9 +81,14 @@ class Http1Client(asyncio.Protocol):
 
     # From the exchange: see ClientSide.
 
-    def send(self, data: bytes) -> None:
-        """Send some of the request's body."""
-        self._stream.write(http1.write_chunk(data) if self._chunked_request else data)
+    def send(self, data: bytes, end: bool) -> None:
+        """Send some of the request's body, and its end if that is it."""
+        if not self._chunked_request:
+            self._stream.write(data)
+        elif data:
+            self._stream.write(http1.write_chunk(data))
+        if end:
+            self.finish([])
 
     def finish(self, trailers: Headers) -> None:
         """The request is complete."""
@@ -153,11 +160,14 @@ class Http1Client(asyncio.Protocol):
             self._read_head(exchange, data)
             return
         payload, self._buffer, ended = self._body.feed(data)
-        if payload:
-            exchange.response_data(payload)
-        if ended:
-            trailers = self._body.trailers
-            self._leave(exchange)
+        if not ended:
+            if payload:
+                exchange.response_data(payload)
+            return
+        trailers = self._body.trailers
+        self._leave(exchange)
+        exchange.response_data(payload, not trailers)
+        if trailers:
             exchange.response_end(trailers)
 
     def _read_head(self, exchange: Exchange, data: bytes) -> None:
@@ -167,7 +177,12 @@ class Http1Client(asyncio.Protocol):
             if not length:
                 self._buffer, self._seen = data, len(data)
                 return
-            head = http1.parse_response(data[:length], exchange.request.method)
+            raw, method = data[:length], exchange.request.method
+            head = self._heads.get(raw, method == b"HEAD") if method != b"CONNECT" else None
+            if head is None:
+                head = http1.parse_response(raw, method)
+                if method != b"CONNECT":
+                    self._heads.put(raw, method == b"HEAD", head)
             data, self._seen = data[length:], 0
             if head.status == 101 or (
                 exchange.request.method == b"CONNECT" and 200 <= head.status < 300
@@ -179,7 +194,6 @@ class Http1Client(asyncio.Protocol):
                 return
             if head.status >= 200:
                 break
-            head.upgrade = b""
             exchange.informational(head)
         self._keep_alive = head.keep_alive
         self._until_close = head.until_close

@@ -6,13 +6,15 @@ HTTP is answered with 400 and the connection closed, because nobody knows where 
 
 import asyncio
 import re
-from typing import Protocol as Shape
 
 from proxy.codec import http1
 from proxy.codec.body import Body, reader
-from proxy.codec.heads import UNKNOWN, BadMessage, Headers, ResponseHead
+from proxy.codec.frames import Code
+from proxy.codec.heads import UNKNOWN, BadMessage, Headers, RequestHead, ResponseHead
 from proxy.decide.answer import answer
 from proxy.session.exchange import Exchange
+from proxy.session.host import Host
+from proxy.session.memo import Memo
 from proxy.transport.stream import Stream, end, pause, reset, resume
 from proxy.transport.sweep import NEVER, Sweep
 from proxy.transport.waiting import adopt
@@ -28,26 +30,6 @@ LINGER_SECONDS = 2.0
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
-class Host(Shape):
-    """Who has the connections served."""
-
-    def serve(self, exchange: Exchange) -> None:
-        """Carry out a request."""
-        ...
-
-    def rejected(self, error: BadMessage) -> None:
-        """A client sent what is not HTTP, and was told so."""
-        ...
-
-    def closed(self, server: "Http1Server", *, detached: bool) -> None:
-        """The session is over; `detached`: its connection goes on as a tunnel."""
-        ...
-
-    def tunnel_closed(self) -> None:
-        """That tunnel is over, too."""
-        ...
-
-
 class Http1Server(asyncio.Protocol):
     """One client connection. `host` is given each request."""
 
@@ -59,9 +41,12 @@ class Http1Server(asyncio.Protocol):
         self._buffer = b""
         self._seen = 0
         """Bytes of the buffer in which the end of a head was looked for already."""
+        self._heads: Memo[RequestHead] = Memo()
         self._exchange: Exchange | None = None
         self._body: Body | None = None
         """The request's body, while it has not ended."""
+        self._awaits_body = False
+        """The client waits for word before it sends its body (RFC 9110 §10.1.1)."""
         self._chunked = False
         self._clogged = False
         """The client reads more slowly than it is written to."""
@@ -178,10 +163,15 @@ class Http1Server(asyncio.Protocol):
             if self._buffer and self.deadline > self._loop.time() + HEAD_SECONDS:
                 self.deadline = self._loop.time() + HEAD_SECONDS
             return False
-        head = http1.parse_request(self._buffer[:length])
+        raw = self._buffer[:length]
+        head = self._heads.get(raw, True)
+        if head is None:
+            head = http1.parse_request(raw)
+            self._heads.put(raw, True, head)
         self._buffer, self._seen = self._buffer[length:], 0
         self.deadline = NEVER
         self._close_after = self._draining or not head.keep_alive
+        self._awaits_body = head.expects_continue
         exchange = self._exchange = Exchange(head, self, self._loop.time())
         if head.body:
             self._body = reader(head.body, chunked=True)
@@ -194,11 +184,14 @@ class Http1Server(asyncio.Protocol):
         payload, self._buffer, ended = body.feed(self._buffer)
         exchange = self._exchange
         if exchange is not None and not exchange.done:
-            if payload:
-                exchange.request_data(payload)
             if ended:
                 self._body = None
+            if ended and (body.trailers or not payload):
+                if payload:
+                    exchange.request_data(payload)
                 exchange.request_end(body.trailers)
+            elif payload:
+                exchange.request_data(payload, ended)
         elif ended:
             self._body = None
 
@@ -213,7 +206,7 @@ class Http1Server(asyncio.Protocol):
             self._stream.write(http1.write_response(head, chunked=False, connection=b"close"))
             self._linger()
         elif exchange.response_started:
-            self.break_off()
+            self.break_off(Code.PROTOCOL_ERROR)
         else:
             exchange.refuse(error)
             if exchange.client is not None:
@@ -228,7 +221,7 @@ class Http1Server(asyncio.Protocol):
         request = exchange.request
         if self._draining or (self._at_end and not self._buffer):
             self._close_after = True
-        if self._body is not None and (end or request.expects_continue):
+        if self._body is not None and (end or self._awaits_body):
             # RFC 9110 §10.1.1: will the client still send its body? Then its next request is hard to tell.
             self._close_after = True
         self._chunked = head.body == UNKNOWN and request.minor == 1
@@ -252,12 +245,17 @@ class Http1Server(asyncio.Protocol):
         """Send an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""
         if self._exchange is not None and self._exchange.request.minor == 1:
             if head.status == 100:
-                self._exchange.request.expects_continue = False
+                self._awaits_body = False
             self._stream.write(http1.write_response(head, chunked=False))
 
-    def send(self, data: bytes) -> None:
-        """Send some of the body."""
-        self._stream.write(http1.write_chunk(data) if self._chunked else data)
+    def send(self, data: bytes, end: bool) -> None:
+        """Send some of the body, and its end if that is it."""
+        if not self._chunked:
+            self._stream.write(data)
+        elif data:
+            self._stream.write(http1.write_chunk(data))
+        if end:
+            self.finish([])
 
     def finish(self, trailers: Headers) -> None:
         """The body is complete."""
@@ -265,7 +263,7 @@ class Http1Server(asyncio.Protocol):
             self._stream.write(http1.write_last_chunk(trailers))
         self._response_ended()
 
-    def break_off(self) -> None:
+    def break_off(self, code: int) -> None:
         """Reset the connection: nothing else tells a client that a body is not complete."""
         reset(self._stream)
 

@@ -1,25 +1,25 @@
 """The sessions that are open on one side of the proxy, so that they can be drained."""
 
-from proxy.session.http1_server import Http1Server
+from proxy.session.host import Server
 
 
 class Sessions:
-    """Open HTTP/1.1 server sessions."""
+    """Open server sessions."""
 
     def __init__(self) -> None:
-        self._servers: set[Http1Server] = set()
+        self._servers: set[Server] = set()
         self._draining = False
 
     def __len__(self) -> int:
         return len(self._servers)
 
-    def add(self, server: Http1Server) -> None:
+    def add(self, server: Server) -> None:
         """One more; it is drained at once if the others were."""
         self._servers.add(server)
         if self._draining:
             server.drain()
 
-    def discard(self, server: Http1Server) -> None:
+    def discard(self, server: Server) -> None:
         """One less."""
         self._servers.discard(server)
 

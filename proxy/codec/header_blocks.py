@@ -1,0 +1,211 @@
+"""HPACK (RFC 7541): header blocks to fields and back, quickly.
+
+Reading: tables and Huffman are the `hpack` library's. A block that changes no table means the same
+until the table changes, so what it meant is remembered; traffic that repeats itself costs one look-up.
+
+Writing: no dynamic table at all. Each field is a static index or a literal without indexing, which
+depends on nothing and can be remembered for all connections. Blocks are longer than they could be; on
+the way to a neighbour that costs less than keeping tables does.
+"""
+
+from typing import TypeVar
+
+from hpack.exceptions import HPACKError
+from hpack.huffman_table import decode_huffman
+from hpack.table import HeaderTable
+
+from proxy.codec.frames import Code, ConnectionBroken
+from proxy.codec.heads import Headers
+
+LIST_LIMIT = 64 * 1024
+"""Size of a header list as RFC 9113 §6.5.2 counts it: names, values, and 32 bytes for each field."""
+TABLE_SIZE = 4096
+"""The dynamic table that we let a peer use."""
+_FIELD_OVERHEAD = 32
+_MEMO_LIMIT = 4096
+_MEMO_BYTES = 512
+
+# RFC 7541 §7.1.3: what an attacker could guess by its compressed size must never be indexed.
+_SENSITIVE = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+_STATIC = HeaderTable.STATIC_TABLE
+_STATIC_FIELDS = {
+    field: bytes((0x80 | index,)) for index, field in enumerate(_STATIC, 1) if field[1]
+}
+_STATIC_NAMES = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
+_encoded: dict[tuple[bytes, bytes], bytes] = {}
+_huffman: dict[bytes, bytes] = {}
+
+
+class _Table(HeaderTable):
+    """The library's table, which says whether it was changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = False
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """See HeaderTable."""
+        self.changed = True
+        super().add(name, value)
+
+
+class BlockReader:
+    """Reads the header blocks of one connection, in order."""
+
+    def __init__(self) -> None:
+        self._table = _Table()
+        self._table.maxsize = TABLE_SIZE
+
+    @property
+    def changed(self) -> bool:
+        """Whether the last block changed the table: what other blocks mean is not what it was."""
+        return self._table.changed
+
+    def read(self, block: bytes) -> tuple[Headers, int]:
+        """The fields of a block, and their size; raises ConnectionBroken (COMPRESSION_ERROR).
+
+        A list that outgrows LIST_LIMIT is read to its end, for the table's sake, but not kept: its
+        size tells. One that is absurdly long breaks the connection.
+        """
+        self._table.changed = False
+        try:
+            return self._read(block)
+        except (HPACKError, IndexError, UnicodeDecodeError):
+            raise ConnectionBroken(Code.COMPRESSION_ERROR, "header-block") from None
+
+    def _read(self, block: bytes) -> tuple[Headers, int]:
+        fields: Headers = []
+        table = self._table
+        at, end, size = 0, len(block), 0
+        while at < end:
+            byte = block[at]
+            if byte & 0x80:
+                if byte & 0x7F <= 61:
+                    # The IndexError of index 0 is COMPRESSION_ERROR, as it should be.
+                    at += 1
+                    field = _STATIC[(byte & 0x7F) - 1] if byte & 0x7F else table.get_by_index(0)
+                else:
+                    index, at = _integer(block, at, 0x7F)
+                    field = table.get_by_index(index)
+            elif byte & 0x40:
+                name, value, at = self._literal(block, at, 0x3F)
+                table.add(name, value)
+                field = (name, value)
+            elif byte & 0x20:
+                if fields:
+                    raise HPACKError("size update after the first field")
+                newest, at = _integer(block, at, 0x1F)
+                if newest > TABLE_SIZE:
+                    raise HPACKError("table larger than allowed")
+                table.maxsize = newest
+                table.changed = True
+                continue
+            else:
+                name, value, at = self._literal(block, at, 0x0F)
+                field = (name, value)
+            size += len(field[0]) + len(field[1]) + _FIELD_OVERHEAD
+            if size <= LIST_LIMIT:
+                fields.append(field)
+            elif size > 4 * LIST_LIMIT:
+                raise ConnectionBroken(Code.ENHANCE_YOUR_CALM, "header-list-size")
+        return fields, size
+
+    def _literal(self, block: bytes, at: int, mask: int) -> tuple[bytes, bytes, int]:
+        index, at = _integer(block, at, mask)
+        if index:
+            name = self._table.get_by_index(index)[0]
+        else:
+            name, at = _string(block, at)
+        value, at = _string(block, at)
+        return name, value, at
+
+
+def write_block(fields: Headers) -> bytes:
+    """A header block that any reader understands whatever came before it."""
+    known = _encoded.get
+    return b"".join([known(field) or _encode(field) for field in fields])
+
+
+def _encode(field: tuple[bytes, bytes]) -> bytes:
+    name, value = field
+    encoded = _STATIC_FIELDS.get(field)
+    if encoded is None:
+        sensitive = name in _SENSITIVE
+        kind = 0x10 if sensitive else 0x00
+        index = _STATIC_NAMES.get(name)
+        if index is None:
+            encoded = bytes((kind,)) + _write_string(name) + _write_string(value)
+        else:
+            encoded = _write_integer(index, 0x0F, kind) + _write_string(value)
+        if sensitive:
+            return encoded
+    if len(encoded) <= _MEMO_BYTES:
+        remember(_encoded, field, encoded)
+    return encoded
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def remember(memo: dict[K, V], key: K, value: V) -> None:
+    """Put into a bounded memo; a full one starts anew, which is cheaper than knowing what to drop."""
+    if len(memo) >= _MEMO_LIMIT:
+        memo.clear()
+    memo[key] = value
+
+
+def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
+    """RFC 7541 §5.1; more than four bytes of continuation is no length of anything here."""
+    value = block[at] & mask
+    at += 1
+    if value < mask:
+        return value, at
+    for shift in (0, 7, 14, 21):
+        byte = block[at]
+        at += 1
+        value += (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise HPACKError("integer too long")
+
+
+def _string(block: bytes, at: int) -> tuple[bytes, int]:
+    """RFC 7541 §5.2."""
+    length = block[at]
+    if length < 0x7F:
+        at += 1
+        end = at + length
+        if end > len(block):
+            raise HPACKError("string too long")
+        return block[at:end], end
+    coded = length & 0x80
+    length, at = _integer(block, at, 0x7F)
+    end = at + length
+    if end > len(block):
+        raise HPACKError("string too long")
+    raw = block[at:end]
+    if not coded:
+        return raw, end
+    text = _huffman.get(raw)
+    if text is None:
+        text = bytes(decode_huffman(raw))
+        if len(raw) <= _MEMO_BYTES:
+            remember(_huffman, raw, text)
+    return text, end
+
+
+def _write_integer(value: int, mask: int, kind: int) -> bytes:
+    if value < mask:
+        return bytes((kind | value,))
+    out = bytearray((kind | mask,))
+    value -= mask
+    while value >= 0x80:
+        out.append(0x80 | (value & 0x7F))
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _write_string(text: bytes) -> bytes:
+    return _write_integer(len(text), 0x7F, 0) + text

@@ -1,0 +1,230 @@
+"""The client side of HTTP/2: many exchanges at a time over one connection to an endpoint (RFC 9113)."""
+
+from collections.abc import Callable
+
+from proxy.codec import frames, http2
+from proxy.codec.frames import (
+    LARGEST_WINDOW,
+    PREFACE,
+    Code,
+    ConnectionBroken,
+    Setting,
+    StreamBroken,
+)
+from proxy.codec.header_blocks import write_block
+from proxy.codec.heads import UNKNOWN, Headers, ResponseHead
+from proxy.codec.http2 import Malformed
+from proxy.refusals import BadResponse, NotProcessed, Refusal, ResponseLost, ResponseReset
+from proxy.session.exchange import Exchange
+from proxy.session.http2_connection import Http2Connection
+from proxy.session.http2_stream import Http2Stream
+from proxy.session.memo import Memo
+from proxy.transport.stream import Stream, resume
+from proxy.transport.sweep import Sweep
+
+IDLE_SECONDS = 60.0
+"""A connection without streams is kept for so long."""
+MOST_STREAMS = 1024
+"""Streams on one connection, even if the endpoint allows more."""
+
+
+class Http2Client(Http2Connection):
+    """One connection to an endpoint. `lost(client)` is called once, when no exchange can begin on it."""
+
+    def __init__(self, stream: Stream, sweep: Sweep, lost: Callable[["Http2Client"], None]) -> None:
+        super().__init__(stream, sweep)
+        self._lost: Callable[[Http2Client], None] | None = lost
+        self._heads: Memo[ResponseHead] = Memo()
+        self._next = 1
+        self._used_at = self.now
+        stream.set_protocol(self)
+        self.begin({Setting.ENABLE_PUSH: 0}, PREFACE)
+        resume(stream)
+
+    @property
+    def usable(self) -> bool:
+        """Whether one more exchange can begin now."""
+        return (
+            self._lost is not None
+            and len(self.streams) < self.most_streams
+            and len(self.streams) < MOST_STREAMS
+            and not self._stream.is_closing()
+        )
+
+    def carry(self, exchange: Exchange, extra: Headers | tuple[()] = ()) -> None:
+        """Send the request's head with `extra` fields, and carry the exchange from here on."""
+        number = self._next
+        self._next = number + 2
+        if number + 2 > LARGEST_WINDOW:
+            self._retire()
+        self._used_at = self.now
+        stream = ClientStream(self, number, exchange)
+        self.streams[number] = stream
+        request = exchange.request
+        cached = request.block
+        if cached is not None and cached[0] is extra:
+            block = cached[1]
+        else:
+            block = write_block(http2.request_fields(request, extra))
+            request.block = (extra, block)
+        end = exchange.request_done and not exchange.pending and not exchange.trailers
+        self.write(frames.headers(number, block, end=end))
+        stream.local_closed = end
+        exchange.attach(stream)
+
+    def drain(self) -> None:
+        """Begin nothing new, and close when what is open is done."""
+        self._retire()
+        self.leaving = True
+        if not self.streams:
+            self.close()
+
+    def expired(self) -> None:
+        """Keep-alive; and an end to a connection that nobody uses."""
+        now = self._loop.time()
+        if self.streams:
+            self._used_at = now
+        elif now - self._used_at > IDLE_SECONDS:
+            self._retire()
+            self.go_away(0, Code.NO_ERROR)
+            self.close()
+        super().expired()
+
+    def is_idle(self, stream: int) -> bool:
+        """See Http2Connection: only we open streams."""
+        return stream >= self._next or not stream & 1
+
+    def headers(self, stream: int, block: bytes, *, end: bool) -> None:
+        """A response's head, interim or final, or its trailers."""
+        found = self.streams.get(stream)
+        if found is None or found.remote_closed:
+            self.read_block(block)
+            if self.tables_changed:
+                self._heads.clear()
+            self._closed(stream, found)
+            return
+        assert isinstance(found, ClientStream)
+        if found.responded:
+            self._trailers(found, block, end=end)
+            return
+        head = self._heads.get(block, end)
+        if head is None:
+            head = self._read_head(found, block, end=end)
+        found.response(head, end=end)
+
+    def _read_head(self, stream: "ClientStream", block: bytes, *, end: bool) -> ResponseHead:
+        fields = self.read_block(block)
+        if self.tables_changed:
+            self._heads.clear()
+        if fields is None:
+            raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, "header-list-size")
+        method = stream.exchange.request.method
+        try:
+            head = http2.read_response(fields, end=end, method=method)
+        except Malformed as error:
+            raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
+        if not self.tables_changed and method != b"HEAD" and head.status >= 200:
+            self._heads.put(block, end, head)
+        return head
+
+    def _trailers(self, stream: "ClientStream", block: bytes, *, end: bool) -> None:
+        fields = self.read_block(block)
+        if self.tables_changed:
+            self._heads.clear()
+        if fields is None or not end:
+            raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, "trailers")
+        try:
+            trailers = http2.read_trailers(fields)
+        except Malformed as error:
+            raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
+        stream.ended()
+        stream.complete()
+        stream.exchange.response_end(trailers)
+
+    def peer_left(self, last: int) -> None:
+        """The endpoint drains: what it will not look at can be done elsewhere."""
+        self._retire()
+        for stream in [stream for number, stream in self.streams.items() if number > last]:
+            self.forget(stream)
+            stream.was_reset(Code.REFUSED_STREAM)
+
+    def over(self, error: Exception | None) -> None:
+        """See Http2Connection."""
+        self._retire()
+
+    def _retire(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost(self)
+
+
+class ClientStream(Http2Stream):
+    """One exchange on its way: see ClientSide."""
+
+    __slots__ = ("exchange", "responded")
+
+    def __init__(self, connection: Http2Client, number: int, exchange: Exchange) -> None:
+        super().__init__(connection, number, UNKNOWN)
+        self.exchange = exchange
+        self.responded = False
+        """The final head has come."""
+
+    def response(self, head: ResponseHead, *, end: bool) -> None:
+        """A head has come."""
+        if head.status < 200:
+            self.exchange.informational(head)
+            return
+        self.responded = True
+        if head.body != UNKNOWN and not end:
+            bodiless = self.exchange.request.method == b"HEAD" or head.status in (204, 304)
+            self._expected = 0 if bodiless else head.body
+        if end:
+            self._close_remote()
+            self.complete()
+        self.exchange.response(head, b"", end, self.connection.now)
+
+    def body(self, data: bytes, *, end: bool) -> None:
+        """Some of the response's body."""
+        if not self.responded:
+            raise StreamBroken(self.id, Code.PROTOCOL_ERROR, "data-before-headers")
+        if end:
+            self.complete()
+        self.exchange.response_data(data, end)
+
+    def complete(self) -> None:
+        """The response has ended: whatever is left of the request is not wanted."""
+        self.exchange.client = None
+        if not self.local_closed:
+            self.abandon(Code.NO_ERROR)
+
+    def cancel(self) -> None:
+        """Nobody waits for the response any more."""
+        self.abandon(Code.CANCEL)
+
+    def hold_response(self, held: bool) -> None:
+        """Give the endpoint no new window, or give it again."""
+        self.hold(held)
+
+    def hold_source(self, held: bool) -> None:
+        """The endpoint reads slowly."""
+        self.exchange.server.hold_request(held)
+
+    def was_reset(self, code: int) -> None:
+        """The endpoint, or a mistake of the endpoint's, ended the stream."""
+        self.local_closed = True
+        error: Refusal
+        if code == Code.REFUSED_STREAM and not self.responded:
+            error = NotProcessed("the endpoint refused the stream")
+        elif code == Code.PROTOCOL_ERROR and not self.responded:
+            error = BadResponse("malformed")
+        else:
+            error = ResponseReset(code)
+        self.exchange.response_failed(error)
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self.local_closed = True
+        broken = isinstance(error, ConnectionBroken)
+        self.exchange.response_failed(
+            BadResponse(str(error)) if broken else ResponseLost(str(error or "closed"))
+        )

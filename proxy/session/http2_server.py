@@ -1,0 +1,258 @@
+"""The server side of HTTP/2: requests from one client connection, many at a time (RFC 9113)."""
+
+from collections import deque
+
+from proxy.codec import frames, http2
+from proxy.codec.frames import (
+    LARGEST_WINDOW,
+    PREFACE,
+    Code,
+    ConnectionBroken,
+    Setting,
+    StreamBroken,
+)
+from proxy.codec.header_blocks import LIST_LIMIT, write_block
+from proxy.codec.heads import BadMessage, RequestHead, ResponseHead
+from proxy.codec.http2 import Malformed
+from proxy.decide.answer import answer
+from proxy.session.exchange import Exchange
+from proxy.session.host import Host
+from proxy.session.http2_connection import RECENT_LIMIT, STREAMS_LIMIT, Http2Connection
+from proxy.session.http2_stream import Http2Stream
+from proxy.session.memo import Memo
+from proxy.transport.stream import Stream, resume
+from proxy.transport.sweep import Sweep
+
+_ALL_STREAMS = LARGEST_WINDOW
+_NOTICE_SECONDS = 1.0
+"""Between the first GOAWAY, which only warns, and the one that names the last stream (§6.8)."""
+_SETTINGS = {
+    Setting.MAX_CONCURRENT_STREAMS: STREAMS_LIMIT,
+    Setting.MAX_HEADER_LIST_SIZE: LIST_LIMIT,
+}
+
+
+class Http2Server(Http2Connection):
+    """One client connection. `host` is given each request."""
+
+    def __init__(self, stream: Stream, host: Host, sweep: Sweep) -> None:
+        super().__init__(stream, sweep)
+        self._host = host
+        self._heads: Memo[RequestHead] = Memo()
+        self._finished: deque[int] = deque(maxlen=RECENT_LIMIT)
+        self._preface = PREFACE
+        self._last_stream = _ALL_STREAMS
+        """What our GOAWAY named: streams above it are not looked at."""
+        self._warned_at = 0.0
+
+    def start(self, early: bytes = b"") -> None:
+        """Begin, with what was read from the connection already."""
+        self._stream.set_protocol(self)
+        self.begin(_SETTINGS)
+        if early:
+            self.data_received(early)
+        resume(self._stream)
+
+    def drain(self) -> None:
+        """Ask the client to go elsewhere; what is on its way is finished."""
+        if not self._warned_at:
+            self._warned_at = self._loop.time()
+            self.write(frames.goaway(_ALL_STREAMS, Code.NO_ERROR))
+            self.deadline = self._warned_at + _NOTICE_SECONDS
+
+    def expired(self) -> None:
+        """Keep-alive; or a client that was asked to go has had the time to hear it."""
+        if self._warned_at and not self.leaving:
+            self._last_stream = self.largest_peer_stream
+            self.go_away(self._last_stream, Code.NO_ERROR)
+            if not self.streams:
+                self.close()
+        super().expired()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client; the first must be the preface (§3.4)."""
+        if not self._preface:
+            super().data_received(data)
+            return
+        data = self._buffer + data
+        expected = self._preface
+        if data[: len(expected)] != expected[: len(data)]:
+            self._break(ConnectionBroken(Code.PROTOCOL_ERROR, "preface"))
+            return
+        if len(data) < len(expected):
+            self._buffer = data
+            return
+        self._buffer, self._preface = b"", b""
+        super().data_received(data[len(expected) :])
+
+    def is_idle(self, stream: int) -> bool:
+        """See Http2Connection."""
+        return stream > self.largest_peer_stream or not stream & 1
+
+    def headers(self, stream: int, block: bytes, *, end: bool) -> None:
+        """A request's head, or the trailers of one."""
+        if stream <= self.largest_peer_stream:
+            self._not_new(stream, block, end=end)
+            return
+        if not stream & 1:
+            raise ConnectionBroken(Code.PROTOCOL_ERROR, "even-stream")
+        self.largest_peer_stream = stream
+        head = self._heads.get(block, end)
+        if head is None:
+            head = self._read_head(stream, block, end=end)
+            if head is None:
+                return
+        if len(self.streams) >= STREAMS_LIMIT:
+            raise StreamBroken(stream, Code.REFUSED_STREAM, "too-many-streams")
+        if stream > self._last_stream:
+            return
+        opened = ServerStream(self, stream, head)
+        self.streams[stream] = opened
+        exchange = opened.exchange = Exchange(head, opened, self.now)
+        if end:
+            opened.remote_closed = exchange.request_done = True
+        self._host.serve(exchange)
+
+    def _read_head(self, stream: int, block: bytes, *, end: bool) -> RequestHead | None:
+        """Read a head that was not seen lately; None if the request is already answered."""
+        fields = self.read_block(block)
+        if self.tables_changed:
+            self._heads.clear()
+        if fields is None:
+            self._too_large(stream, end=end)
+            return None
+        try:
+            head = http2.read_request(fields, end=end)
+        except Malformed as error:
+            self._host.rejected(BadMessage(error.word))
+            raise StreamBroken(stream, Code.PROTOCOL_ERROR, error.word) from None
+        if not self.tables_changed:
+            self._heads.put(block, end, head)
+        return head
+
+    def _not_new(self, stream: int, block: bytes, *, end: bool) -> None:
+        """A header block on a stream that was opened, or passed over, before."""
+        fields = self.read_block(block)
+        if self.tables_changed:
+            self._heads.clear()
+        found = self.streams.get(stream)
+        if found is None:
+            if stream in self._recent:
+                return
+            code = Code.STREAM_CLOSED if stream in self._finished else Code.PROTOCOL_ERROR
+            raise ConnectionBroken(code, "closed-stream")
+        if found.remote_closed:
+            raise StreamBroken(stream, Code.STREAM_CLOSED, "closed-stream")
+        if not end or fields is None:
+            raise StreamBroken(stream, Code.PROTOCOL_ERROR, "trailers")
+        try:
+            trailers = http2.read_trailers(fields)
+        except Malformed as error:
+            raise StreamBroken(stream, Code.PROTOCOL_ERROR, error.word) from None
+        found.ended()
+        assert isinstance(found, ServerStream)
+        found.exchange.request_end(trailers)
+
+    def _too_large(self, stream: int, *, end: bool) -> None:
+        error = BadMessage("head-too-long", 431)
+        self._host.rejected(error)
+        block = write_block(http2.response_fields(answer(None, error)))
+        self.write(frames.headers(stream, block, end=True))
+        if not end:
+            self.reset(stream, Code.NO_ERROR)
+
+    def forget(self, stream: Http2Stream) -> None:
+        """See Http2Connection."""
+        self._finished.append(stream.id)
+        super().forget(stream)
+
+    def over(self, error: Exception | None) -> None:
+        """See Http2Connection."""
+        host, self._host = self._host, _Nobody()
+        host.closed(self, detached=False)
+
+
+class ServerStream(Http2Stream):
+    """One request: see ServerSide."""
+
+    __slots__ = ("exchange",)
+
+    exchange: Exchange
+
+    def __init__(self, connection: Http2Server, number: int, head: RequestHead) -> None:
+        super().__init__(connection, number, head.body)
+
+    def respond(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """Send the final head with what came of the body."""
+        if self.local_closed:
+            return
+        block = head.block
+        if block is None:
+            block = head.block = write_block(http2.response_fields(head))
+        bare = end and not data
+        self.connection.write(frames.headers(self.id, block, end=bare))
+        if bare:
+            self._close_local()
+        elif data:
+            self.send(data, end)
+
+    def inform(self, head: ResponseHead) -> None:
+        """Send an interim response."""
+        block = write_block(http2.response_fields(head))
+        self.connection.write(frames.headers(self.id, block, end=False))
+
+    def break_off(self, code: int) -> None:
+        """The response cannot be completed."""
+        self.abandon(Code(code) if code in Code.__members__.values() else Code.INTERNAL_ERROR)
+
+    def detach(self) -> tuple[Stream, bytes]:
+        """Tunnels are HTTP/1.1's; a stream is never one, because CONNECT is refused on it."""
+        raise NotImplementedError
+
+    def tunnel_closed(self) -> None:
+        """See detach."""
+
+    def hold_request(self, held: bool) -> None:
+        """Give the client no new window, or give it again."""
+        self.hold(held)
+
+    def _close_local(self) -> None:
+        super()._close_local()
+        if not self.remote_closed and self.connection.streams.get(self.id) is self:
+            # RFC 9113 §8.1: the response is complete, and nobody reads the rest of the request.
+            self.connection.reset(self.id, Code.NO_ERROR)
+            self.connection.forget(self)
+
+    def body(self, data: bytes, *, end: bool) -> None:
+        """Some of the request's body."""
+        self.exchange.request_data(data, end)
+
+    def hold_source(self, held: bool) -> None:
+        """The client reads slowly."""
+        self.exchange.hold_response(held)
+
+    def was_reset(self, code: int) -> None:
+        """The client does not want the response any more."""
+        self.local_closed = True
+        self.exchange.request_lost()
+
+    def lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self.local_closed = True
+        self.exchange.request_lost()
+
+
+class _Nobody:
+    """The host of a connection that is over."""
+
+    def serve(self, exchange: Exchange) -> None:
+        """Nothing comes any more."""
+
+    def rejected(self, error: BadMessage) -> None:
+        """Nothing comes any more."""
+
+    def closed(self, server: object, *, detached: bool) -> None:
+        """It was told already."""
+
+    def tunnel_closed(self) -> None:
+        """There is none."""
