@@ -334,6 +334,7 @@ class Http2Connection(asyncio.Protocol):
             elif key == Setting.MAX_CONCURRENT_STREAMS:
                 self.most_streams = value
         self.write(frames.frame(Kind.SETTINGS, Flag.ACK, 0))
+        self.let_out()
 
     def _move_windows(self, value: int) -> None:
         """§6.9.2: the change applies to open streams, whose windows may become negative."""
@@ -342,8 +343,6 @@ class Http2Connection(asyncio.Protocol):
             stream.window += moved
             if stream.window > LARGEST_WINDOW:
                 raise ConnectionBroken(Code.FLOW_CONTROL_ERROR, "window-overflow")
-        if moved > 0:
-            self.let_out()
 
     def _ping(self, stream: int, flags: int, payload: bytes) -> None:
         if stream:
