@@ -1,7 +1,7 @@
 """HTTP/2 frames: bytes to values and back (RFC 9113 §4 and §6), and the errors that end a stream or all."""
 
 import struct
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 from common.errors import MeshError
 
@@ -15,8 +15,8 @@ LARGEST_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 65_535
 
 
-class Kind(IntEnum):
-    """Frame types (§6)."""
+class Kind:
+    """Frame types (§6): plain numbers, because each frame is compared with several."""
 
     DATA = 0
     HEADERS = 1
@@ -30,8 +30,8 @@ class Kind(IntEnum):
     CONTINUATION = 9
 
 
-class Flag(IntFlag):
-    """Frame flags; ACK and END_STREAM share a bit."""
+class Flag:
+    """Frame flags: plain numbers, as above. ACK and END_STREAM share a bit."""
 
     END_STREAM = 0x1
     ACK = 0x1
