@@ -132,7 +132,8 @@ class Demo:
                 self._say(f"{event.program} ended with {describe(event.status)}")
 
     def _sum_up(self, session: Session, rows: tuple[EdgeRow, ...], seconds: float) -> int:
-        document = figures.document(session.layout, rows, seconds)
+        rows = figures.over(seconds, rows)
+        document = figures.document(session.layout, rows)
         if self._options.as_json:
             encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
             click.echo(encoded.decode())
