@@ -15,8 +15,8 @@ _WIDE = 122
 _NUMBERS = ("success", "req/s", "p50", "p95", "p99")
 
 
-def heading(session: Session) -> Text:
-    """Where the mesh can be looked at while it runs."""
+def heading(session: Session) -> str:
+    """Where the mesh can be looked at while it runs: nothing here is cut, it is there to be copied."""
     how = "intercepted in network namespaces" if session.layout.transparent else "by http_proxy"
     lines = (
         ("traffic", how),
@@ -24,10 +24,7 @@ def heading(session: Session) -> Text:
         ("metrics", session.metrics_url),
         ("listen", session.listen_command),
     )
-    text = Text()
-    for name, value in lines:
-        text.append(f"{name:>8}  ", style="dim").append(f"{value}\n")
-    return text
+    return "\n".join(f"{name:>8}  {value}" for name, value in lines)
 
 
 def edges(rows: Iterable[EdgeRow], *, width: int, title: str) -> RenderableType:
@@ -64,11 +61,6 @@ def edges(rows: Iterable[EdgeRow], *, width: int, title: str) -> RenderableType:
             cells.append("\n".join(_identities(row)) or row.no_tls_reason)
         table.add_row(*cells)
     return table if wide else Group(table, *_legend(rows))
-
-
-def screen(session: Session, rows: Iterable[EdgeRow], *, width: int, title: str) -> RenderableType:
-    """Everything that is to be seen."""
-    return Group(heading(session), edges(rows, width=width, title=title))
 
 
 def _identities(row: EdgeRow) -> tuple[str, ...]:
