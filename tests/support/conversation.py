@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from proxy.codec.heads import BadMessage
-from proxy.refusals import ConnectFailed, Refusal
+from proxy.refusals import ConnectFailed, Refusal, Unauthorized
 from proxy.session.carrier import Carrier
 from proxy.session.exchange import Exchange
 from proxy.session.http1_server import Http1Server
@@ -29,8 +29,14 @@ class Conversation:
         self.carrier = Carrier(group, sweep, idle_seconds=30.0)
         self.endpoints: list[MemoryStream] = []
         """Connections that were made to the endpoint, in order."""
+        self.unauthorized = False
+        """Requests are refused at once."""
         self.unreachable = False
         """No connection can be made to the endpoint."""
+        self.endpoint_reads = True
+        """The endpoint reads what it is sent as soon as it is connected."""
+        self.born_dead = False
+        """Connections to the endpoint break before they are handed over."""
         self.slow_to_connect: anyio.Event | None = None
         """Connections to the endpoint take until this is set."""
         self.exchanges: list[Exchange] = []
@@ -74,6 +80,9 @@ class Conversation:
     def serve(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
         exchange.ended = self.ended.append
+        if self.unauthorized:
+            exchange.refuse(Unauthorized("test"))
+            return
         self.carrier.carry(exchange, "endpoint", self._open, _not_connected)
 
     def rejected(self, error: BadMessage) -> None:
@@ -91,7 +100,12 @@ class Conversation:
         if self.unreachable:
             raise ConnectFailed("endpoint")
         self.endpoints.append(MemoryStream())
-        return self.endpoints[-1]
+        if not self.endpoint_reads:
+            self.endpoint.stops_reading()
+        if self.born_dead:
+            self.endpoint.breaks()
+            await settled()
+        return self.endpoint
 
 
 def _not_connected(exchange: Exchange, error: Refusal) -> None:
