@@ -5,7 +5,7 @@
 #   make check    lint, format, types, import rules, house rules: half a minute
 #   make soak     the tests with real processes again and again                   (SOAK_ROUNDS=20)
 #   make docs     write the generated pages of docs/ anew
-#   make lock     choose versions anew; needs uv
+#   make lock     make requirements.lock follow pyproject.toml; needs uv          (LOCK_ARGS=--upgrade)
 #   make clean    remove what the above made
 #
 # PYTHON=/path/to/python3.12 chooses the Python under .venv.
@@ -60,7 +60,7 @@ docs: python
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install --user uv" >&2; exit 2; }
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --all-extras pyproject.toml --output-file requirements.lock
+	  --all-extras $(LOCK_ARGS) pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -52,6 +52,7 @@ class Demo:
         self._up = False
         self._signal = 0
         self._enough = anyio.Event()
+        self._broken = False
         self._logs: Path | None = None
 
     async def run(self) -> int:
@@ -75,9 +76,9 @@ class Demo:
     async def _await_signal(self, everything: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(*ENDINGS) as signals:
             async for number in signals:
-                self._signal = self._signal or number
+                impatient, self._signal = bool(self._signal), self._signal or number
                 self._enough.set()
-                if self._interrupted:
+                if impatient or self._interrupted:
                     everything.cancel()
 
     async def _run(self) -> int:
@@ -95,6 +96,7 @@ class Demo:
     async def _watch(self, session: Session) -> int:
         """Show the mesh until it is enough; then stop the traffic and sum up."""
         began = SystemClock.monotonic()
+        click.echo(table.heading(session), err=self._options.as_json)
         async with mesh.operator_bus(session.mesh, self._say) as bus:
             observer = Observer(bus, session.layout)
             await observer.start()
@@ -103,16 +105,19 @@ class Demo:
                 with anyio.move_on_after(self._options.seconds):
                     await self._show(session, observer)
                 tasks.cancel_scope.cancel()
+            if self._broken:
+                return 1
+            self._say("stopping")
             seconds = SystemClock.monotonic() - began
             await session.inner.stop(everything=False)
             rows = await observer.settled(SystemClock.monotonic() - began + 60)
         return self._sum_up(session, rows, seconds)
 
     async def _show(self, session: Session, observer: Observer) -> None:
-        if self._options.as_json:
+        console = Console()
+        if self._options.as_json or not console.is_terminal:
             await self._enough.wait()
             return
-        console = Console()
         title = f"the last {LIVE_SECONDS:.0f} seconds (Ctrl-C ends)"
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while not self._enough.is_set():
@@ -121,7 +126,7 @@ class Demo:
                 except BusUnavailable as error:
                     self._say(f"telemetry does not answer: {error}")
                 else:
-                    picture = table.screen(session, rows, width=console.width, title=title)
+                    picture = table.edges(rows, width=console.width, title=title)
                     live.update(picture, refresh=True)
                 with anyio.move_on_after(1.0):
                     await self._enough.wait()
@@ -130,9 +135,13 @@ class Demo:
         async for event in session.inner.events():
             if isinstance(event, Ended):
                 self._say(f"{event.program} ended with {describe(event.status)}")
+        self._say("tulle demo: the process under which all others run has ended")
+        self._broken = True
+        self._enough.set()
 
     def _sum_up(self, session: Session, rows: tuple[EdgeRow, ...], seconds: float) -> int:
-        document = figures.document(session.layout, rows, seconds)
+        rows = figures.over(seconds, rows)
+        document = figures.document(session.layout, rows)
         if self._options.as_json:
             encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
             click.echo(encoded.decode())

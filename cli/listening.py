@@ -1,6 +1,7 @@
 """Hears a subject until enough was heard, time is up, or the bus will not have it."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import anyio
@@ -40,11 +41,12 @@ async def listen(mesh: MeshDirectory, wanted: Wanted, show: Show) -> None:
 
     async with operator_bus(mesh, on_trouble) as bus:
         with scope, anyio.move_on_after(wanted.timeout):
-            async for subject, payload, _ in bus.sniff(wanted.subject):
-                show(subject, SystemClock.now(), payload)
-                heard += 1
-                if heard == wanted.count:
-                    break
+            async with aclosing(bus.sniff(wanted.subject)) as sightings:
+                async for subject, payload, _ in sightings:
+                    show(subject, SystemClock.now(), payload)
+                    heard += 1
+                    if heard == wanted.count:
+                        break
     if refused:
         raise Refused(f"{wanted.subject}: not for the operator to hear ({refused})")
     if wanted.count and heard < wanted.count:

@@ -31,12 +31,26 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     edges: tuple[Edge, ...]
 
 
-def document(layout: Layout, rows: tuple[EdgeRow, ...], seconds: float) -> Document:
-    """The rows as a document; `seconds` is for how long there was traffic."""
+def over(seconds: float, rows: tuple[EdgeRow, ...]) -> tuple[EdgeRow, ...]:
+    """The rows with requests per second as of `seconds`, for which there was traffic.
+
+    Telemetry's own are as of the time for which it has listened to a proxy.
+    """
+    return tuple(
+        msgspec.structs.replace(
+            row,
+            figures=msgspec.structs.replace(row.figures, rps=row.figures.requests / seconds),
+        )
+        for row in rows
+    )
+
+
+def document(layout: Layout, rows: tuple[EdgeRow, ...]) -> Document:
+    """The rows as a document."""
     return Document(
         ok=not problems(layout, rows),
         transparent=layout.transparent,
-        edges=tuple(_edge(row, seconds) for row in rows),
+        edges=tuple(_edge(row) for row in rows),
     )
 
 
@@ -62,7 +76,7 @@ def problems(layout: Layout, rows: tuple[EdgeRow, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _edge(row: EdgeRow, seconds: float) -> Edge:
+def _edge(row: EdgeRow) -> Edge:
     figures = row.figures
     return Edge(
         source=row.source,
@@ -73,7 +87,7 @@ def _edge(row: EdgeRow, seconds: float) -> Edge:
         protocol=row.protocol,
         requests=figures.requests,
         success_rate=_rounded(figures.success_rate, 4),
-        rps=round(figures.requests / seconds, 2) if seconds > 0 else 0.0,
+        rps=round(figures.rps, 2),
         p50_ms=_rounded(figures.p50_ms, 2),
         p95_ms=_rounded(figures.p95_ms, 2),
         p99_ms=_rounded(figures.p99_ms, 2),

@@ -70,6 +70,11 @@ class InnerSide:
             await process.aclose()
             shutil.rmtree(self._paths.root, ignore_errors=True)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the inner side, or of unshare(1) around it."""
+        return self._running.pid
+
     async def bring_up(self, order: Bring, on_stage: Callable[[Stage], None]) -> None:
         """Have everything started; raises LaunchFailed."""
         await self._tell(order)

@@ -1,7 +1,7 @@
 """Every process that has to run, in stages: within a stage all start at once, ready ones let the next begin.
 
-The bus and the interception come first, then who admits to the bus, then everybody who wants on it, and
-last the programs that serve nothing and only send: they find everything ready.
+The bus and the interception come first, then who admits to the bus, then everybody who wants on it and the
+programs that serve, and last the programs that serve nothing and only send: they find everything ready.
 """
 
 import sys
@@ -77,8 +77,13 @@ class Programs:
         clients = [replica for replica in replicas if not replica.workload.served]
         return (
             (self._nats(), *map(self._redirect, meshed if self._layout.transparent else ())),
-            (self._identity(), *map(self._application, servers)),
-            (self._destination(), self._telemetry(), *map(self._proxy, meshed)),
+            (self._identity(),),
+            (
+                self._destination(),
+                self._telemetry(),
+                *map(self._proxy, meshed),
+                *map(self._application, servers),
+            ),
             tuple(map(self._application, clients)),
         )
 

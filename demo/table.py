@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -9,12 +10,13 @@ from rich.text import Text
 from common.contract.telemetry import EdgeRow
 from demo.session import Session
 
-_WIDE = 118
+_WIDE = 122
+"""With so many columns the identities have one of their own."""
 _NUMBERS = ("success", "req/s", "p50", "p95", "p99")
 
 
-def heading(session: Session) -> Text:
-    """Where the mesh can be looked at while it runs."""
+def heading(session: Session) -> str:
+    """Where the mesh can be looked at while it runs: nothing here is cut, it is there to be copied."""
     how = "intercepted in network namespaces" if session.layout.transparent else "by http_proxy"
     lines = (
         ("traffic", how),
@@ -22,45 +24,56 @@ def heading(session: Session) -> Text:
         ("metrics", session.metrics_url),
         ("listen", session.listen_command),
     )
-    text = Text()
-    for name, value in lines:
-        text.append(f"{name:>8}  ", style="dim").append(f"{value}\n")
-    return text
+    return "\n".join(f"{name:>8}  {value}" for name, value in lines)
 
 
-def edges(rows: Iterable[EdgeRow], *, width: int, title: str) -> Table:
-    """The edges; identities are shortened where the terminal is narrow."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+def edges(rows: Iterable[EdgeRow], *, width: int, title: str) -> RenderableType:
+    """The edges; where the terminal is narrow the identities stand below."""
+    rows = tuple(rows)
+    wide = width >= _WIDE
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("edge", no_wrap=True)
     table.add_column("protocol", no_wrap=True)
     for name in _NUMBERS:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("mTLS", justify="center", no_wrap=True)
-    table.add_column("identities", overflow="fold")
+    if wide:
+        table.add_column("identities", no_wrap=True)
     for row in rows:
         figures = row.figures
-        table.add_row(
+        cells: list[str | Text] = [
             f"{row.source} → {row.target}",
             row.protocol,
             _success(figures.success_rate),
             f"{figures.rps:.1f}",
             *map(_milliseconds, (figures.p50_ms, figures.p95_ms, figures.p99_ms)),
             Text("√", style="green") if row.mtls else Text("×", style="red"),
-            _identities(row, short=width < _WIDE),
-        )
-    return table
+        ]
+        if wide:
+            cells.append("\n".join(_identities(row)) or row.no_tls_reason)
+        table.add_row(*cells)
+    return table if wide else Group(table, *_legend(rows))
 
 
-def screen(session: Session, rows: Iterable[EdgeRow], *, width: int, title: str) -> RenderableType:
-    """Everything that is to be seen."""
-    return Group(heading(session), edges(rows, width=width, title=title))
+def _identities(row: EdgeRow) -> tuple[str, ...]:
+    return (row.source_identity, row.target_identity) if row.mtls else ()
 
 
-def _identities(row: EdgeRow, *, short: bool) -> str:
-    if not row.mtls:
-        return row.no_tls_reason
-    ends = (row.source_identity, row.target_identity)
-    return "\n".join(end.rpartition("/ns/")[2] if short else end for end in ends)
+def _legend(rows: tuple[EdgeRow, ...]) -> list[Text]:
+    """One line for each identity that was proven, and for each edge without."""
+    lines = dict.fromkeys(identity for row in rows for identity in _identities(row))
+    lines |= dict.fromkeys(
+        f"{row.source} → {row.target}: {row.no_tls_reason}" for row in rows if not row.mtls
+    )
+    return [Text(f"  {line}", style="dim") for line in lines]
 
 
 def _success(rate: float | None) -> Text:

@@ -15,8 +15,9 @@ TARGET = Path(__file__).with_name("demo.svg")
 
 
 def picture(printed: str) -> str:
-    """A terminal with that in it, as SVG that loads no font from anywhere."""
-    text = Text.from_ansi(printed.strip("\n"))
+    """A terminal with the last thing in it that was drawn, as SVG that loads no font from anywhere."""
+    last = printed.rpartition("\x1b[2K")[2]
+    text = Text.from_ansi(last.strip("\n"))
     width = max(line.cell_len for line in text.split())
     console = Console(record=True, width=width, file=io.StringIO())
     console.print(text)

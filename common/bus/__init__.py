@@ -2,7 +2,8 @@
 
 client      Bus: what the rest of Tulle uses
 connection  one connection, kept for ever; what is wanted of each is told to each
-admission   how a connection shows who it is, and to whom
+admission   how a connection shows who it is and knows the server
+guarded     nats-py, with some things put right
 complaints  trouble, told once per kind
 listening   subscriptions that carry over, and messages that do not decode
 state       retained documents: put, get, scan
@@ -10,6 +11,7 @@ merge       which of all sightings of a document to believe
 follow      followers and their common timetable
 serve       answering requests
 replay      what was said, from a stream that retained it
+keys        a key by compare-and-set, of which leases are made
 streams     what must exist in JetStream
 """
 

@@ -1,12 +1,9 @@
-"""How a connection shows who it is, and to whom: never to a server that has not proven itself first."""
+"""How a connection shows who it is, and how it knows the server."""
 
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-from nats.aio.client import Client
-from nats.errors import SecureConnRequiredError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +25,3 @@ class Admission:
         if self.nkey_seed is not None:
             given["nkeys_seed_str"] = self.nkey_seed
         return given
-
-
-class Guarded(Client):
-    """A NATS client that, told to use TLS, says nothing to a server that does without.
-
-    NATS begins in the clear and the server says whether TLS follows. nats-py believes it, so that
-    whoever can answer in the server's place could ask for our token in the clear.
-    """
-
-    def __init__(self, demands_tls: bool) -> None:
-        super().__init__()
-        self._demands_tls = demands_tls
-        self._secured = False
-
-    @property
-    def ssl_context(self) -> ssl.SSLContext:
-        """What nats-py takes when it begins a TLS handshake, and only then."""
-        self._secured = True
-        return super().ssl_context
-
-    def _connect_command(self) -> bytes:
-        if self._demands_tls and not self._secured:
-            raise SecureConnRequiredError
-        return super()._connect_command()

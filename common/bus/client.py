@@ -205,13 +205,13 @@ class Bus:
                 self.stats.slow += 1
 
         subscription = Subscription(self.connection, subject, hear)
-        await self.connection.add(subscription, settle=True)
-        try:
-            with send, receive:
+        with send, receive:
+            try:
+                await self.connection.add(subscription, settle=True)
                 async for sighting in receive:
                     yield sighting
-        finally:
-            subscription.close()
+            finally:
+                subscription.close()
 
     def follow(self, state_: State[M], on_change: Callable[[M | None, int], None]) -> Follower[M]:
         """Keep a retained document up to date, until closed.

@@ -27,8 +27,9 @@ from nats.errors import (
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from common.backoff import Backoff
-from common.bus.admission import Admission, Guarded
+from common.bus.admission import Admission
 from common.bus.complaints import Complaints
+from common.bus.guarded import Guarded
 from common.clock import Clock
 from common.errors import BusUnavailable, InvalidMessage
 from common.latest import Latest
@@ -38,7 +39,8 @@ log = logging.getLogger("common.bus")
 
 _CONNECT_SECONDS = 15
 """For one server: its TCP and TLS handshakes and the answer of whoever admits us."""
-_PING_SECONDS = 15
+_ALIVE_SECONDS = 10
+"""How often a connection is asked whether it is still there, and how long its answer may take."""
 _CLOSE_SECONDS = 2.0
 _ABANDON_SECONDS = 0.2
 _STEADY_SECONDS = 5.0
@@ -93,7 +95,7 @@ class Connection:
         self._admission = admission
         self._inbox_prefix = inbox_prefix
         self._group: TaskGroup | None = None
-        self._client: Client | None = None
+        self._client: Guarded | None = None
         self._interests: dict[Interest, Client | None] = {}
 
     def start(self, group: TaskGroup) -> None:
@@ -182,7 +184,7 @@ class Connection:
         with suppress(Error, OSError):
             await self._attach(interest, client)
             if settle:
-                await client.flush(timeout=int(_CLOSE_SECONDS))
+                await client.settle(_ALIVE_SECONDS)
 
     def remove(self, interest: Interest) -> None:
         """Let no later connection know of `interest`."""
@@ -208,15 +210,12 @@ class Connection:
                     inbox_prefix=self._inbox_prefix,
                     allow_reconnect=False,
                     connect_timeout=_CONNECT_SECONDS,
-                    ping_interval=_PING_SECONDS,
                     error_cb=link.on_error,
-                    closed_cb=link.on_closed,
                     **self._admission.options(),
                 )
             link.connecting = False
             await self._up(client, server)
-            await link.closed.wait()
-            reason = link.reason or "closed by the server"
+            reason = await _end_of(client) or link.reason or "closed by the server"
             log.warning("lost the bus", extra=fields(server=shown(server), reason=reason))
         except Exception as error:
             self.complaints.say(
@@ -225,17 +224,18 @@ class Connection:
         finally:
             stayed = self._down()
             link.connecting = False
-            # After a failed TLS handshake nothing ever tells nats-py that the socket is closed.
+            # After a failed handshake, or when the peer is gone, this may wait for ever.
             limit = _CLOSE_SECONDS if stayed else _ABANDON_SECONDS
             with anyio.move_on_after(limit, shield=True), suppress(Exception):
                 await client.close()
+            client.abort()
         return stayed
 
-    async def _up(self, client: Client, server: str) -> None:
+    async def _up(self, client: Guarded, server: str) -> None:
         self._client = client
         for interest in list(self._interests):
             await self._attach(interest, client)
-        await client.flush()
+        await client.settle(_ALIVE_SECONDS)
         self.stats.connections += 1
         self.complaints.clear("connect", "the bus can be reached again", server=shown(server))
         self.complaints.forget("nats ")
@@ -255,13 +255,9 @@ class _Link:
 
     def __init__(self, connection: Connection) -> None:
         self.connecting = True
-        self.closed = anyio.Event()
         self.reason = ""
         """What nats-py said last of why the connection ended."""
         self._connection = connection
-
-    async def on_closed(self) -> None:
-        self.closed.set()
 
     async def on_error(self, error: Exception) -> None:
         """nats-py goes on trying on its own unless the first error is thrown back at it."""
@@ -278,6 +274,20 @@ class _Link:
             self.reason = _told(error)
         else:
             connection.complaints.say(f"nats {error}", "trouble on the bus", error=_told(error))
+
+
+async def _end_of(client: Guarded) -> str:
+    """Return when the connection has ended or is not answered any more; says why, if that is known."""
+    while True:
+        with anyio.move_on_after(_ALIVE_SECONDS):
+            await client.ended.wait()
+            return ""
+        try:
+            await client.rtt(timeout=_ALIVE_SECONDS)
+        except NatsTimeoutError:
+            return f"no answer within {_ALIVE_SECONDS} s"
+        except (Error, OSError) as error:
+            return _told(error)
 
 
 def _nobody() -> None:

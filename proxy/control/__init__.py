@@ -1,6 +1,8 @@
 """What the proxy knows from the bus, what it says there, and what it keeps over a restart.
 
-certify    who it is: key, certificate, trust
+certify    who it is: asks for certificates, renews them, shows them to the bus
+held       a leaf, and the TLS contexts made of it
+trust      whom it trusts
 kept       documents on disk
 watch      one document, followed
 discovery  where things are

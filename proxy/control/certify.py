@@ -9,27 +9,18 @@ import logging
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import anyio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from common import jwt
 from common.backoff import Backoff
 from common.bus import Bus
 from common.clock import Clock, SystemClock
 from common.contract import subjects
-from common.contract.identity import (
-    PROOF_AUDIENCE,
-    PROOF_SECONDS,
-    CertifyRequest,
-    Proof,
-    TrustBundle,
-)
+from common.contract.identity import CertifyRequest, TrustBundle
 from common.errors import (
     BusUnavailable,
     InvalidCertificate,
@@ -43,19 +34,15 @@ from common.latest import Latest
 from common.log import fields
 from common.names import Identity, WorkloadName
 from common.x509 import (
-    chain_pem,
-    client_context,
     generate_key,
-    holder,
-    key_pem,
     load_certificates,
     load_der,
     load_key,
     moment,
-    server_context,
     signing_request,
-    verified,
 )
+from proxy.control.held import Held as Held
+from proxy.control.held import hold
 from proxy.control.trust import Trust
 
 log = logging.getLogger(__name__)
@@ -66,26 +53,6 @@ _RENEW_SPREAD = 0.03
 """A thousand proxies that were certified together do not come back together."""
 _LOOK_SECONDS = 5.0
 _CERTIFY_SECONDS = 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """A leaf and what is made of it: TLS contexts for new handshakes. Never changed, only replaced."""
-
-    identity: Identity
-    workload: WorkloadName
-    not_after: float
-    """When the leaf ends, seconds since the epoch."""
-    server_context: ssl.SSLContext = field(repr=False)
-    client_context: ssl.SSLContext = field(repr=False)
-    trust_revision: int
-    """The revision of the trust bundle that the contexts believe; 0: what the proxy was started with."""
-    chain: tuple[x509.Certificate, ...] = field(repr=False)
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-
-    def valid(self, now: float) -> bool:
-        """Whether the leaf is still in force: with one that is not, no mutual TLS is spoken."""
-        return now < self.not_after
 
 
 class Credentials:
@@ -144,7 +111,7 @@ class Credentials:
         if not self._doubted:
             with suppress(InvalidToken):
                 return self._join_token()
-        return proof(held, now)
+        return held.proof(now)
 
     async def run(self, bus: Bus) -> None:
         """Certify, renew in time, follow the trust bundle; until cancelled. Failures are told and retried."""
@@ -195,32 +162,12 @@ class Credentials:
         log.info("certified", extra=fields(identity=held.identity, serial=serial, lives=lives))
         try:
             # A disk may be slow, and traffic must not wait for it.
-            data = key_pem(key) + chain_pem(held.chain)
-            await anyio.to_thread.run_sync(partial(replace, self._leaf_path, data))
+            await anyio.to_thread.run_sync(partial(replace, self._leaf_path, held.pem))
         except OSError as error:
             log.warning("certificate not kept", extra=fields(path=self._leaf_path, error=error))
 
     def _hold(self, key: ec.EllipticCurvePrivateKey, chain: Sequence[x509.Certificate]) -> Held:
-        """Make contexts of a key and its chain; raises InvalidCertificate unless both are ours and good."""
-        leaf = verified(chain, self._trust.anchors, self._clock.now())
-        if holder(leaf) != (self._identity, self._workload):
-            raise InvalidCertificate(
-                f"certificate of {leaf.subject.rfc4514_string()}, not of {self._workload}"
-                f" with {self._identity}"
-            )
-        if leaf.public_key() != key.public_key():
-            raise InvalidCertificate("certificate for another key than ours")
-        pem = key_pem(key) + chain_pem(chain)
-        return Held(
-            identity=self._identity,
-            workload=self._workload,
-            not_after=leaf.not_valid_after_utc.timestamp(),
-            server_context=server_context(pem, self._trust.pem),
-            client_context=client_context(pem, self._trust.pem),
-            trust_revision=self._trust.revision,
-            chain=tuple(chain),
-            key=key,
-        )
+        return hold(key, chain, self._identity, self._workload, self._trust, self._clock.now())
 
     def _reload(self) -> None:
         """Take up what was kept, if it still serves; what does not is named, and will be replaced."""
@@ -267,11 +214,3 @@ class Credentials:
         if not token:
             raise InvalidToken(f"TULLE_TOKEN_FILE={self._token_file}: is empty")
         return token
-
-
-def proof(held: Held, now: float) -> str:
-    """A token that shows, for a minute, that we hold the key of the leaf."""
-    claims = Proof(
-        aud=PROOF_AUDIENCE, iat=now, exp=now + PROOF_SECONDS, workload=str(held.workload)
-    )
-    return jwt.sign(claims, held.key, x5c=[one.public_bytes(Encoding.DER) for one in held.chain])

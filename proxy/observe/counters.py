@@ -9,8 +9,9 @@ from bisect import bisect_left
 from common.contract.telemetry import BUCKETS_MS, Direction, Peer, Report, Series
 from common.errors import MeshError
 
-SERIES_LIMIT = 4096
-"""Series at most; what would be more is counted together, under a peer without a name."""
+SERIES_LIMIT = 1024
+"""Series at most, so that a report fits into a message; more are counted together, under a peer without
+a name."""
 IDLE_SECONDS = 600.0
 """A series that nothing was added to for so long is told once more and then forgotten."""
 CLIENT_GONE = 499

@@ -295,7 +295,7 @@ class Http1Server(asyncio.Protocol):
             # The client still sends what nobody will read.
             self._body = None
             self._linger()
-        elif self._close_after:
+        elif self._close_after or (self._draining and not self._buffer):
             self._linger() if self._buffer else self._stream.close()
         else:
             self.deadline = self._loop.time() + IDLE_SECONDS

@@ -7,7 +7,10 @@ roots         trust anchors, issuers and the certificate of NATS itself
 nats_config   the server's configuration: TLS, accounts, static users, callout
 
 callout       a connection knocks: the server's question and our answer, as signed JWTs
-attest        what the token shows: tokens (join tokens) or proofs (by a leaf's key)
+nkey          NATS's keys, which sign both
+attest        what the token shows: who somebody is
+tokens        join tokens: issued for a workload, and known again
+proofs        by the key of a leaf that a workload holds already
 permissions   identity → subjects that it may use
 admission     the three above put together: admitted or refused, and why
 

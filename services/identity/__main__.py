@@ -42,8 +42,12 @@ async def main(stop: Stop) -> None:
     clock = SystemClock()
     mesh = MeshDirectory(Path(settings.dir))
     where = _where(settings, mesh)
-    authority = Authority(mesh.issuer(), settings.leaf_seconds)
     anchors, account = mesh.anchors(), mesh.account()
+    authority = Authority(mesh.issuer(), settings.leaf_seconds)
+    try:
+        authority.prove(anchors, where.trust_domain, clock.now())
+    except InvalidCertificate as error:
+        raise InvalidSettings(f"{mesh.issuer_file}: {error}") from None
     attest = Attest(
         join=JoinTokens(mesh.token_keys(), where.trust_domain),
         proof=Proofs(lambda: anchors, where.trust_domain),

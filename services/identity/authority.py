@@ -4,6 +4,7 @@ It is told who asks (the bus lets nobody ask for anybody else) and signs for nob
 name that identity and nothing more. Nothing is read from disk or sent here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,8 +17,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from common.errors import InvalidCertificate
 from common.names import Identity, WorkloadName
-from common.x509.certificates import BACKDATED, holder, subject, subject_names
-from common.x509.keys import is_p256
+from common.x509.certificates import (
+    BACKDATED,
+    holder,
+    load_der,
+    signing_request,
+    subject,
+    subject_names,
+    verified,
+)
+from common.x509.keys import generate_key, is_p256
 from services.identity.roots import Pair, authority_key, key_usage
 
 EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
@@ -71,6 +80,13 @@ class Authority:
             serial=f"{leaf.serial_number:x}",
             not_after=_timestamp(leaf.not_valid_after_utc),
         )
+
+    def prove(self, anchors: Sequence[x509.Certificate], trust_domain: str, now: float) -> None:
+        """Sign for nobody and see whether the leaf leads to an anchor; raises InvalidCertificate."""
+        nobody = WorkloadName("tulle", "nobody")
+        identity, key = Identity("tulle", "nobody", trust_domain), generate_key()
+        issued = self.certify(signing_request(identity, nobody, key), identity, nobody, now)
+        verified([load_der(der) for der in issued.chain], anchors, now)
 
     def _sign(
         self,

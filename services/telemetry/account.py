@@ -4,9 +4,10 @@ A proxy reports counters since it `started`, one process (a run) after another. 
 into one running total per series, which never falls:
 
 - A report adds what its counters have grown by since the last one of the same run.
-- A report that is late or repeated (its time is not after the last one's) and whose counters are not
-  ahead of what is known is left aside; if they are ahead, it was the proxy's clock that stepped back.
-- A series whose counters fell began anew from zero.
+- A report that is late or repeated (its time is not after the last one's) and that is ahead of what is
+  known in no series, or behind in one, is left aside; else it was the proxy's clock that stepped back.
+- A series whose counters fell, or that a report left out, began anew from zero: proxies forget series that
+  have been idle for long.
 - A run that began while the ledger listened counts from zero; the first run of a proxy that was there
   before is counted as Track says; of any other run from before only the growth counts.
 """
@@ -20,7 +21,7 @@ from common.contract.telemetry import Direction, Peer, Report, Series
 from services.telemetry.counts import ZERO, Counts, read
 from services.telemetry.track import HORIZON, Track
 
-SERIES = 1_000
+SERIES = 4_096
 """Series of one proxy at most; further ones are refused."""
 RUNS = 4
 """Processes of one proxy remembered at most: reports of older ones come too late."""
@@ -121,8 +122,6 @@ class Account:
                 self.since = born
                 self.first = born if witnessed else at
             run = self._begin(report.started)
-            if known and witnessed:
-                self._was_quiet_until(born)
             counted = witnessed or not known
             self._take(run, report, at, growth, since=born, witnessed=witnessed, counted=counted)
         self._note(run, report, at)
@@ -134,10 +133,6 @@ class Account:
             self._oldest = min(self._runs)
             del self._runs[self._oldest]
         return run
-
-    def _was_quiet_until(self, born: float) -> None:
-        for track in self.tracks.values():
-            track.seen = max(track.seen, born)
 
     def _take(
         self,
@@ -153,36 +148,33 @@ class Account:
         if report.started == max(self._runs):
             self._current = run
             self.owner, self.identity = report.owner, report.identity
-        run.open = {}
-        seen: set[Key] = set()
+        known, run.last, run.open = run.last, {}, {}
         for series in report.series:
             key, counts = _key(series), read(series)
-            if counts is None or key in seen or not self._has_room(run, key):
+            if counts is None or key in run.last or not self._has_room(key):
                 self.refused += 1
                 continue
-            seen.add(key)
-            before = run.last.get(key)
-            if before is not None and not counts.covers(before[1]):
-                before = None
             run.last[key] = (series, counts)
             if series.open_connections:
                 run.open[key] = series.open_connections
+            before = known.get(key)
+            if before is not None and not counts.covers(before[1]):
+                before = None
             if counted:
                 self._grow(key, counts - before[1] if before else counts, at, since, witnessed)
                 if before is None or before[0] != series:
                     growth(self, key, before[0] if before else None, series)
 
-    def _has_room(self, run: Run, key: Key) -> bool:
-        if key in run.last:
-            return True
-        room = key in self.tracks or len(self.tracks) < self.limit
-        return room and len(run.last) < SERIES and _length(key) <= NAMES
+    def _has_room(self, key: Key) -> bool:
+        return key in self.tracks or (len(self.tracks) < self.limit and _length(key) <= NAMES)
 
     def _grow(self, key: Key, grown: Counts, at: float, since: float, witnessed: bool) -> None:
         track = self.tracks.get(key)
         if track is None:
             self.tracks[key] = Track(since, at, grown, witnessed=witnessed)
             return
+        # Had it counted before the last report, that one would have told.
+        track.seen = max(track.seen, since)
         sum_ = track.latest + grown
         if sum_.absurd:
             self.tracks[key] = Track(at, at, ZERO, witnessed=True)
@@ -205,8 +197,6 @@ class Account:
         oldest = self.heard if full else at - HORIZON
         for key in [key for key, track in self.tracks.items() if track.seen < oldest]:
             del self.tracks[key]
-            for run in self._runs.values():
-                run.last.pop(key, None)
 
 
 def _key(series: Series) -> Key:
@@ -220,16 +210,13 @@ def _length(key: Key) -> int:
 
 
 def _ahead(run: Run, report: Report) -> bool:
-    """Whether a counter of the report is ahead of what is known of its run, and none behind."""
+    """Whether a known series is ahead of what is known of it, and none behind."""
     ahead = False
     for series in report.series:
         counts, known = read(series), run.last.get(_key(series))
-        if counts is None:
+        if counts is None or known is None:
             continue
-        if known is None:
-            ahead = True
-        elif not counts.covers(known[1]):
+        if not counts.covers(known[1]):
             return False
-        elif counts != known[1]:
-            ahead = True
+        ahead = ahead or counts != known[1]
     return ahead

@@ -12,7 +12,7 @@ import msgspec
 from common.contract.telemetry import BUCKETS_MS, Direction, Peer, Series
 from services.telemetry.account import Account, Key
 
-MOST = 10_000
+MOST = 4_000
 """Label sets at most; what would need another is counted in `overflow`."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from nats.aio.msg import Msg
 
-from common.bus import Bus
+from common.bus import Bus, connection
 from common.bus.connection import shown
 from common.bus.listening import Subscription
 from common.bus.streams import ensure
@@ -321,6 +321,45 @@ async def test_publishing_into_a_clogged_connection_is_dropped_and_does_not_wait
 
         assert bus.stats.unpublished == 1
         assert bus.stats.published < 100
+
+
+async def test_a_server_that_is_killed_while_much_is_unsent_is_found_again() -> None:
+    async with NatsServer() as server, connected(server) as bus:
+        heard: list[str] = []
+        await bus.listen(ISSUED, lambda _, message: heard.append(message.message[:5]))
+
+        async def publish() -> None:
+            while True:
+                await bus.publish(ISSUED, event("large" + "x" * 20_000))
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(publish)
+            group.start_soon(publish)
+            for times in (2, 3, 4):
+                await until(lambda: heard)
+                await server.kill()
+                await server.start()
+                await until(partial(connected_times, bus, times))
+                heard.clear()
+            await until(lambda: heard)
+            group.cancel_scope.cancel()
+
+
+async def test_a_server_that_answers_no_more_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_ALIVE_SECONDS", 0.2)
+    async with (
+        NatsServer() as server,
+        relay(server.port) as line,
+        Bus([f"nats://127.0.0.1:{line.port}"], name="far") as bus,
+    ):
+        with anyio.fail_after(10):
+            await bus.wait_connected()
+        line.hold()
+        await until(lambda: not bus.connected.value)
+        line.cut()
+        line.mend()
+        await until(partial(connected_times, bus, 2))
 
 
 async def test_sniffing_shows_what_is_said_as_it_is() -> None:

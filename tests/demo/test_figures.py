@@ -3,7 +3,7 @@
 import msgspec
 
 from common.contract.telemetry import EdgeRow, Figures
-from demo.figures import document, problems
+from demo.figures import document, over, problems
 from demo.layout import TRANSPARENT_NETWORK, lay_out
 from demo.plan import parse
 
@@ -40,7 +40,7 @@ def row(source: str, target: str, *, requests: int = 10, mtls: bool = True) -> E
 
 
 def test_the_document_has_the_promised_shape() -> None:
-    made = document(LAYOUT, (row("traffic", "web", requests=812),), 20.0)
+    made = document(LAYOUT, over(20.0, (row("traffic", "web", requests=812),)))
 
     assert msgspec.to_builtins(made) == {
         "ok": True,
@@ -79,7 +79,7 @@ def test_a_meshed_edge_without_mutual_tls_is_not_well() -> None:
     rows = (row("traffic", "web"), row("traffic", "web", mtls=False))
 
     assert problems(LAYOUT, rows) == ("traffic → web: no mutual TLS (not-meshed)",)
-    assert not document(LAYOUT, rows, 1.0).ok
+    assert not document(LAYOUT, rows).ok
 
 
 def test_an_edge_to_what_is_not_meshed_may_be_plain() -> None:

@@ -24,8 +24,9 @@ class Line:
             scope.cancel()
 
     def mend(self) -> None:
-        """Let new connections through again."""
+        """Let everything through again."""
         self._whole = True
+        self._flows.set()
 
     def hold(self) -> None:
         """Keep connections, but carry nothing on them any more."""

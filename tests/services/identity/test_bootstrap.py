@@ -184,7 +184,11 @@ def test_identity_says_plainly_what_is_wrong_with_its_directory(tmp_path: Path) 
         2,
         f"{tmp_path}/bus.json: No such file or directory; expected a mesh directory\n",
     )
-    mesh = bootstrap(tmp_path / "mesh")
+    mesh, other = bootstrap(tmp_path / "mesh"), bootstrap(tmp_path / "other")
+    mesh.anchors_file.write_bytes(other.anchors_file.read_bytes())
+    status, told = started(TULLE_DIR=str(mesh.root))
+    assert status == 2
+    assert told.startswith(f"{mesh.issuer_file}: the leaf does not lead to an anchor")
     mesh.anchors_file.write_text("junk")
     status, told = started(TULLE_DIR=str(mesh.root))
     assert (status, told) == (

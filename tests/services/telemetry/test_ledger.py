@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract.telemetry import Peer, Report
-from services.telemetry.account import Account
+from common.contract.telemetry import Peer, Report, Series
+from services.telemetry.account import SERIES, Account
 from services.telemetry.counts import ZERO, Counts, total
 from services.telemetry.ledger import Ledger
 from services.telemetry.track import HORIZON
@@ -127,7 +127,7 @@ def test_a_series_whose_counters_fell_began_anew() -> None:
     assert grown(ledger, 10.0) == 35
 
 
-def test_a_series_left_out_of_a_report_keeps_what_it_had() -> None:
+def test_a_series_left_out_of_a_report_keeps_what_it_had_and_begins_anew() -> None:
     other = series(7, peer=Peer(service="authors.shop", owner="authors"))
     ledger = heard(
         (10.0, report(series(100), other, age=10.0)),
@@ -135,8 +135,17 @@ def test_a_series_left_out_of_a_report_keeps_what_it_had() -> None:
         (30.0, report(series(120), other, age=30.0)),
     )
 
-    assert grown(ledger, 0.0) == 127
-    assert grown(ledger, 10.0) == 20
+    assert grown(ledger, 0.0) == 227
+    assert grown(ledger, 20.0) == 120
+
+
+def test_a_rare_job_is_counted_each_time_though_its_series_was_forgotten_meanwhile() -> None:
+    ledger = Ledger(0.0)
+    for at in range(600, 6000, 600):
+        job = [series(3)] if at % 1200 == 0 else []
+        ledger.apply(report(*job, age=float(at)), float(at))
+
+    assert grown(ledger, 6000.0 - HORIZON) == 6
 
 
 def test_a_series_that_appears_later_began_after_the_report_before() -> None:
@@ -233,29 +242,30 @@ def test_proxies_beyond_the_limit_take_the_room_of_the_longest_idle() -> None:
 
 
 def test_series_are_bounded_for_each_proxy_and_in_all() -> None:
-    def many(count: int) -> list[object]:
-        return [series(1, peer=Peer(address=f"10.0.{i // 250}.{i % 250}")) for i in range(count)]
+    def many(count: int) -> list[Series]:
+        return [series(1, peer=Peer(address=str(i))) for i in range(count)]
 
-    ledger = Ledger(0.0, tracks=1500)
-    ledger.apply(report(*many(1200), workload="a-1", age=1.0), 1.0)  # type: ignore[arg-type]
-    assert (ledger.tracks, ledger.refused) == (1000, 200)
-    ledger.apply(report(*many(600), workload="b-1", age=1.0), 2.0)  # type: ignore[arg-type]
-    assert (ledger.tracks, ledger.refused) == (1500, 300)
+    ledger = Ledger(0.0, tracks=SERIES + 500)
+    ledger.apply(report(*many(SERIES + 200), workload="a-1", age=1.0), 1.0)
+    assert (ledger.tracks, ledger.refused) == (SERIES, 200)
+    ledger.apply(report(*many(600), workload="b-1", age=1.0), 2.0)
+    assert (ledger.tracks, ledger.refused) == (SERIES + 500, 300)
 
     assert ledger.apply(report(series(1), workload="c-1", age=1.0), 3.0) == "refused"
 
 
 def test_a_proxy_full_of_idle_series_forgets_them_for_new_ones() -> None:
-    def at_addresses(first: int) -> list[object]:
-        return [series(1, peer=Peer(address=str(i))) for i in range(first, first + 1000)]
+    def at_addresses(first: int) -> list[Series]:
+        return [series(1, peer=Peer(address=str(i))) for i in range(first, first + SERIES)]
 
     ledger = Ledger(0.0)
-    ledger.apply(report(*at_addresses(0), age=1.0), 1.0)  # type: ignore[arg-type]
-    ledger.apply(report(*at_addresses(1000), age=11.0), 11.0)  # type: ignore[arg-type]
-    ledger.apply(report(*at_addresses(1000), age=21.0), 21.0)  # type: ignore[arg-type]
+    for age, first in ((1.0, 0), (11.0, SERIES), (21.0, SERIES)):
+        ledger.apply(report(*at_addresses(first), age=age), age)
 
-    assert ledger.tracks == 1000
-    assert {key.peer.address for key in only(ledger).tracks} == {str(i) for i in range(1000, 2000)}
+    assert ledger.tracks == SERIES
+    assert {key.peer.address for key in only(ledger).tracks} == {
+        str(i) for i in range(SERIES, 2 * SERIES)
+    }
 
 
 def test_covered_grows_from_nothing_to_the_window() -> None:

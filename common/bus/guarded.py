@@ -1,0 +1,58 @@
+"""nats-py's client with some things put right that it does not let its callers say."""
+
+import ssl
+from contextlib import suppress
+
+import anyio
+from nats.aio.client import Client
+from nats.errors import SecureConnRequiredError
+
+
+class Guarded(Client):
+    """A NATS client for one connection.
+
+    It says nothing to a server that does without TLS where that is demanded: NATS begins in the clear and
+    the server says whether TLS follows. nats-py believes it, so whoever can answer in the server's
+    place could ask for our token in the clear.
+
+    `ended` is set whenever the connection ends: with unsent data nats-py fails, or waits for ever, while
+    it closes, and then calls nobody back. `abort` does what it has left undone.
+    """
+
+    def __init__(self, demands_tls: bool) -> None:
+        super().__init__()
+        self.ended = anyio.Event()
+        self._demands_tls = demands_tls
+        self._secured = False
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """What nats-py takes when it begins a TLS handshake, and only then."""
+        self._secured = True
+        return super().ssl_context
+
+    async def settle(self, timeout: int) -> None:
+        """Wait until the server has read all that was said before."""
+        # nats-py writes a PING at once, before what is pending: only the second comes behind that.
+        await self.rtt(timeout)
+        await self.rtt(timeout)
+
+    def abort(self) -> None:
+        """Close the socket and end the subscriptions now, whatever is unsent or unread."""
+        for subscription in self._subs.values():
+            subscription._stop_processing()
+        self._subs.clear()
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    def _connect_command(self) -> bytes:
+        if self._demands_tls and not self._secured:
+            raise SecureConnRequiredError
+        return super()._connect_command()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self.ended.set()
+        # uvloop says RuntimeError of a socket that is closed already.
+        with suppress(OSError, RuntimeError):
+            await super()._close(status, do_cbs)

@@ -1,0 +1,51 @@
+"""docker-compose.yml does what it says, run by a small engine of the tests instead of by Docker."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.engine import Engine, networks
+from tests.support.hosts import hosts
+
+EDGES = {("traffic", "web"), ("web", "books"), ("books", "authors")}
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with hosts(*networks(), users=True) as namespaces:
+        made = Engine(namespaces)
+        made.up()
+        yield made
+
+
+def edges(engine: Engine) -> list[dict[str, Any]]:
+    answer = json.loads(engine.run("tulle", "edges", "--namespace", "shop", "--output", "json"))
+    rows: list[dict[str, Any]] = answer["rows"]
+    return rows
+
+
+def test_docker_compose_brings_up_a_mesh_that_carries_the_application(engine: Engine) -> None:
+    until = time.monotonic() + SECONDS
+    rows = edges(engine)
+    while not {(row["source"], row["target"]) for row in rows} >= EDGES:
+        assert time.monotonic() < until, rows
+        time.sleep(0.5)
+        rows = edges(engine)
+
+    for row in rows:
+        if (row["source"], row["target"]) in EDGES:
+            assert row["mtls"], row
+            assert row["figures"]["requests"] > 0, row
+
+
+def test_a_proxy_that_dies_comes_back_with_the_rules_still_there(engine: Engine) -> None:
+    engine.kill("books-1-proxy")
+    engine.start("books-1-proxy")
+    until = time.monotonic() + SECONDS
+    while not engine.is_healthy("books-1-proxy"):
+        assert time.monotonic() < until, engine.log("books-1-proxy")
+        time.sleep(0.1)

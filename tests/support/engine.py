@@ -1,0 +1,232 @@
+"""Just enough of a container engine to run docker-compose.yml where there is no Docker.
+
+Every container has a root directory of its own (this machine's programs, nothing else of its files), its
+user, its rights, its volumes, and the network namespace that the compose file gives it. Names resolve through
+a hosts file. Images are this environment: what is in them is for other tests to say.
+
+    python -m tests.support.engine NAME [ARGUMENT …]     inside a namespace: become that container
+"""
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support.compose import ROOT, Container, containers
+from tests.support.hosts import Hosts
+
+STATE = Path("/run/engine")
+BRIDGE_NETWORK = 16
+IMAGE_UID = {"control": 2103, "proxy": 2102}
+MS_BIND, MS_REC, MS_REMOUNT, MS_RDONLY = 0x1000, 0x4000, 0x20, 0x1
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/dev", "/proc")
+PYTHON = (sys.prefix, sys.base_prefix, str(ROOT))
+STEP_SECONDS = 40.0
+
+
+class Engine:
+    """Runs the compose file's containers on `hosts`, which has one host for each network namespace."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self.containers = containers()
+        self._hosts = hosts
+        self._running: dict[str, subprocess.Popen[str]] = {}
+
+    def up(self) -> None:
+        """Start everything but tools, in order; raises AssertionError that names what did not come up."""
+        self._give_addresses()
+        for container in self.in_order():
+            self._wait_for(container)
+            self.start(container.name)
+
+    def in_order(self) -> list[Container]:
+        """All containers but tools, each after what it waits for or lives in."""
+        ordered: dict[str, Container] = {}
+
+        def add(container: Container) -> None:
+            for name in (container.pod, *container.raw.get("depends_on", {})):
+                if name not in ordered and name != container.name:
+                    add(self.containers[name])
+            ordered[container.name] = container
+
+        for container in self.containers.values():
+            if "profiles" not in container.raw and container.name not in ordered:
+                add(container)
+        return list(ordered.values())
+
+    def start(self, name: str) -> None:
+        """Start a container; its output goes to a log."""
+        self._running[name] = self._hosts.start(self._host(name), *self._command(name))
+
+    def kill(self, name: str) -> None:
+        """Let a container's program die at once."""
+        self._running[name].kill()
+        self._running[name].wait(10)
+
+    def run(self, name: str, *arguments: str) -> str:
+        """Run a tool to its end; what it said."""
+        return self._hosts.run(self._host(name), *self._command(name, *arguments))
+
+    def log(self, name: str) -> str:
+        """What a container has said so far."""
+        return self._hosts.run("", "cat", str(STATE / "logs" / name), check=False)
+
+    def is_healthy(self, name: str) -> bool:
+        """What the container's health check says now."""
+        done = subprocess.run(
+            self._hosts.command(self._host(name), *self._command(name, "--check-health")),
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
+
+    def _command(self, name: str, *arguments: str) -> tuple[str, ...]:
+        me = (sys.executable, "-m", "tests.support.engine")
+        return ("unshare", "--mount", "env", "-C", str(ROOT), *me, name, *arguments)
+
+    def _host(self, name: str) -> str:
+        return self.containers[name].pod
+
+    def _give_addresses(self) -> None:
+        """The compose file's addresses, and for the rest one each out of the pool."""
+        hosts = ["127.0.0.1 localhost"]
+        self._hosts.run("", "ip", "addr", "add", f"10.77.0.1/{BRIDGE_NETWORK}", "dev", "bridge0")
+        for number, name in enumerate(networks(), 1):
+            static = self.containers[name].raw.get("networks", {}).get("default", {})
+            address = static.get("ipv4_address", f"10.77.1.{number}")
+            hosts.append(f"{address} {name}")
+            self._hosts.run("", "ip", "-n", name, "addr", "flush", "dev", "eth0")
+            batch = (
+                f"addr add {address}/{BRIDGE_NETWORK} dev eth0\nroute add default via 10.77.0.1\n"
+            )
+            self._hosts.run("", "ip", "-n", name, "-batch", "-", text=batch)
+        for folder in ("hosts", "logs", "roots", "volumes"):
+            self._hosts.run("", "mkdir", "-p", str(STATE / folder))
+        for name in networks():
+            extra = [
+                " ".join(reversed(h.split(":")))
+                for h in self.containers[name].raw.get("extra_hosts", ())
+            ]
+            text = "\n".join([*hosts, *extra, ""])
+            self._hosts.run("", "tee", str(STATE / "hosts" / name), text=text)
+
+    def _wait_for(self, container: Container) -> None:
+        for name, how in container.raw.get("depends_on", {}).items():
+            until = time.monotonic() + STEP_SECONDS
+            if how["condition"] == "service_completed_successfully":
+                status = self._running[name].wait(STEP_SECONDS)
+                assert status == 0, f"{name} ended with {status}:\n{self.log(name)}"
+                continue
+            while not self.is_healthy(name):
+                assert self._running[name].poll() is None, f"{name} ended:\n{self.log(name)}"
+                assert time.monotonic() < until, f"{name} is not healthy:\n{self.log(name)}"
+                time.sleep(0.1)
+
+
+def networks() -> list[str]:
+    """The containers that have a network namespace of their own."""
+    return [c.name for c in containers().values() if c.pod == c.name]
+
+
+def become(container: Container, arguments: list[str]) -> None:
+    """Turn this process into the container's program; never returns."""
+    root = STATE / "roots" / container.name
+    root.mkdir(exist_ok=True)
+    _mount("tmpfs", root, "tmpfs")
+    root.chmod(0o755)
+    for path in sorted((*SYSTEM, *PYTHON), key=len):  # what holds another comes first
+        _show(Path(path), root)
+    _bind(STATE / "hosts" / container.pod, root / "etc" / "hosts")
+    for place in ("/tmp", *container.raw.get("tmpfs", ())):
+        (root / place.lstrip("/")).mkdir(exist_ok=True)
+    for place in container.raw.get("tmpfs", ()):
+        _mount("tmpfs", root / place.lstrip("/"), "tmpfs")
+    for mount in container.mounts:
+        target = root / mount.target.lstrip("/")
+        target.mkdir(parents=True, exist_ok=True)
+        _bind(_volume(container, mount.source, mount.target), target, MS_RDONLY * mount.read_only)
+    if container.raw.get("read_only"):
+        _mount(None, root, None, MS_REMOUNT | MS_RDONLY)
+    log = None if arguments else (STATE / "logs" / container.name).open("ab", buffering=0)
+    os.chroot(root)
+    os.chdir("/")
+    if log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    argv, env = _argv(container, arguments), _environment(container)
+    os.execvpe("setpriv", [*_rights(container), *argv], env)
+
+
+def _argv(container: Container, arguments: list[str]) -> list[str]:
+    if arguments == ["--check-health"]:
+        check = container.raw.get("healthcheck", {}).get("test") or [
+            "CMD",
+            *_image_check(container),
+        ]
+        return list(check[1:])
+    entry = list(container.raw.get("entrypoint", ()))
+    return [*entry, *(arguments or container.command or ["python", "-m", "proxy"])]
+
+
+def _image_check(container: Container) -> list[str]:
+    port = {"control": 9990, "proxy": 4191}[container.target]
+    code = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/ready', timeout=2)"
+    return ["python", "-c", code]
+
+
+def _environment(container: Container) -> dict[str, str]:
+    path = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {
+        "PATH": path,
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    } | container.environment
+
+
+def _rights(container: Container) -> list[str]:
+    uid = IMAGE_UID[container.target] if container.uid is None else container.uid
+    added = "".join(f",+{name.lower()}" for name in container.raw.get("cap_add", ()))
+    user = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--no-new-privs"]
+    return ["setpriv", *user, f"--bounding-set=-all{added}", "--inh-caps=-all"]
+
+
+def _volume(container: Container, source: str, target: str) -> Path:
+    """Where a volume is; a new one belongs to whom the image's folder belongs."""
+    if source.startswith("."):
+        return ROOT / source
+    folder = STATE / "volumes" / source
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        if target in ("/mesh", "/var/lib/tulle"):
+            owner = IMAGE_UID[container.target]
+            os.chown(folder, owner, owner)
+    return folder
+
+
+def _show(path: Path, root: Path) -> None:
+    """Make a path of this machine visible in a root, at the same place."""
+    target = root / str(path).lstrip("/")
+    if path.is_symlink():
+        target.symlink_to(path.readlink())
+    elif path.exists() and not target.exists():
+        target.mkdir(parents=True)
+        _bind(path, target)
+
+
+def _bind(source: Path, target: Path, flags: int = 0) -> None:
+    _mount(str(source), target, None, MS_BIND | MS_REC)
+    if flags:
+        _mount(None, target, None, MS_BIND | MS_REMOUNT | flags)
+
+
+def _mount(source: str | None, target: Path, kind: str | None, flags: int = 0) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    words = [text.encode() if text is not None else None for text in (source, str(target), kind)]
+    if libc.mount(*words, ctypes.c_ulong(flags), None):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
+
+
+if __name__ == "__main__":
+    become(containers()[sys.argv[1]], sys.argv[2:])
