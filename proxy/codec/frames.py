@@ -73,7 +73,7 @@ class Setting(IntEnum):
 class ConnectionBroken(MeshError):
     """The peer broke a rule after which the connection cannot go on (§5.4.1)."""
 
-    reason = "http2-connection-error"
+    reason = "connection-broken"
 
     def __init__(self, code: Code, word: str) -> None:
         super().__init__(f"{code.name}: {word}")
@@ -84,7 +84,7 @@ class ConnectionBroken(MeshError):
 class StreamBroken(MeshError):
     """The peer broke a rule that concerns one stream (§5.4.2)."""
 
-    reason = "http2-stream-error"
+    reason = "stream-broken"
 
     def __init__(self, stream: int, code: Code, word: str) -> None:
         super().__init__(f"stream {stream}: {code.name}: {word}")

@@ -29,7 +29,7 @@ _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 class Malformed(MeshError):
     """A header list that breaks RFC 9113 §8; `word` names the rule."""
 
-    reason = "malformed-http2-message"
+    reason = "malformed-message"
 
     def __init__(self, word: str) -> None:
         super().__init__(word)

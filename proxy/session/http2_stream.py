@@ -1,14 +1,38 @@
 """One stream of an HTTP/2 connection, as far as it is the same for both roles: windows and what waits."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol as Shape
 
 from proxy.codec import frames
 from proxy.codec.frames import DEFAULT_WINDOW, FRAME_LIMIT, Code, Flag, Kind, StreamBroken
 from proxy.codec.header_blocks import write_block
 from proxy.codec.heads import UNKNOWN, Headers
 
-if TYPE_CHECKING:
-    from proxy.session.http2_connection import Http2Connection
+
+class Connection(Shape):
+    """What a stream asks of the connection that it is on."""
+
+    window: int
+    initial_window: int
+    clogged: bool
+    now: float
+    streams: "dict[int, Http2Stream]"
+    waiting: "dict[Http2Stream, None]"
+
+    def write(self, data: bytes) -> None:
+        """Send with whatever else this wake-up produces."""
+        ...
+
+    def let_out(self) -> None:
+        """Send of what waits what can go now."""
+        ...
+
+    def forget(self, stream: "Http2Stream") -> None:
+        """A stream is over on both sides."""
+        ...
+
+    def reset(self, stream: int, code: Code) -> None:
+        """End a stream that the peer may still think is open."""
+        ...
 
 
 class Http2Stream:
@@ -29,7 +53,7 @@ class Http2Stream:
         "window",
     )
 
-    def __init__(self, connection: "Http2Connection", number: int, expected: int) -> None:
+    def __init__(self, connection: Connection, number: int, expected: int) -> None:
         self.connection = connection
         self.id = number
         self.window = connection.initial_window

@@ -123,7 +123,8 @@ def test_a_request_that_we_write_is_read_by_h11_to_the_same_meaning(
 
     assert not theirs.error
     assert theirs.whole
-    assert theirs.start == b"%b %b" % (request.method, request.target)
+    origin = b"http://" + request.authority if request.absolute else b""
+    assert theirs.start == b"%b %b%b" % (request.method, origin, request.target)
     assert theirs.body == message.body
     assert theirs.trailers == message.trailers
     assert end_to_end(theirs.fields) == [*request.headers, (b"x-extra", b"1")]
@@ -162,7 +163,7 @@ def test_what_is_written_is_read_again(method: bytes, lines: Headers, upgrade: b
 
     again = http1.parse_request(http1.write_request(head))
 
-    for name in head.__slots__:
+    for name in set(head.__slots__) - {"block", "line", "onward"}:
         assert getattr(again, name) == getattr(head, name), name
 
 

@@ -54,11 +54,11 @@ async def test_what_a_client_nominates_cannot_take_out_what_frames_or_authentica
         )
 
 
-async def test_an_absolute_target_goes_on_in_origin_form_with_its_own_host() -> None:
+async def test_an_absolute_target_goes_on_as_it_came_with_its_own_host() -> None:
     async with conversation() as talk:
         await talk.hears(b"GET http://books:80/x?y HTTP/1.1\r\nhost: a\r\n\r\n")
 
-        assert talk.passes_on() == b"GET /x?y HTTP/1.1\r\nhost: books:80\r\n\r\n"
+        assert talk.passes_on() == b"GET http://books:80/x?y HTTP/1.1\r\nhost: books:80\r\n\r\n"
 
 
 async def test_empty_lines_before_a_request_are_ignored_however_they_come() -> None:

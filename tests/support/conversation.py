@@ -9,8 +9,9 @@ from anyio.abc import TaskGroup
 
 from proxy.codec.heads import BadMessage
 from proxy.refusals import ConnectFailed, Refusal, Unauthorized
-from proxy.session.carrier import Carrier
+from proxy.session.carrier import Carrier, Way
 from proxy.session.exchange import Exchange
+from proxy.session.host import Server
 from proxy.session.http1_server import Http1Server
 from proxy.transport.stream import Stream
 from proxy.transport.sweep import Sweep
@@ -44,6 +45,7 @@ class Conversation:
         self.rejections: list[str] = []
         self.sessions_closed = 0
         self.tunnels_closed = 0
+        self._way = Way("endpoint", self._open, _not_connected, multiplexed=False)
         self.server = Http1Server(self.client, self, sweep)
         self.server.start()
 
@@ -83,12 +85,12 @@ class Conversation:
         if self.unauthorized:
             exchange.refuse(Unauthorized("test"))
             return
-        self.carrier.carry(exchange, "endpoint", self._open, _not_connected)
+        self.carrier.carry(exchange, self._way)
 
     def rejected(self, error: BadMessage) -> None:
         self.rejections.append(error.word)
 
-    def closed(self, server: Http1Server, *, detached: bool) -> None:
+    def closed(self, server: Server, *, detached: bool) -> None:
         self.sessions_closed += 1
 
     def tunnel_closed(self) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.codec import http1
 from proxy.codec.body import reader
-from proxy.codec.heads import BadMessage, Headers
+from proxy.codec.heads import BadMessage, Headers, RequestHead, ResponseHead
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _KNOWN = (*("connection", "content-length", "expect", "host", "te", "transfer-encoding"), "upgrade")
@@ -154,6 +154,12 @@ class Read(NamedTuple):
     """The rule that was broken; empty if none was."""
 
 
+def _values(head: RequestHead | ResponseHead) -> tuple[tuple[str, object], ...]:
+    """What a head says, without what it remembers."""
+    remembered = ("block", "line", "onward")
+    return tuple((name, getattr(head, name)) for name in head.__slots__ if name not in remembered)
+
+
 def read(pieces: list[bytes], *, method: bytes | None = None) -> Read:
     """Read one request, or the response to `method`, from pieces, as sessions do. Keeps track of memory."""
     buffer, seen, payload = b"", 0, b""
@@ -171,11 +177,11 @@ def read(pieces: list[bytes], *, method: bytes | None = None) -> Read:
                     continue
                 if method is None:
                     request = http1.parse_request(buffer[:length])
-                    head = tuple((name, getattr(request, name)) for name in request.__slots__)
+                    head = _values(request)
                     size, chunked = request.body, True
                 else:
                     response = http1.parse_response(buffer[:length], method)
-                    head = tuple((name, getattr(response, name)) for name in response.__slots__)
+                    head = _values(response)
                     size, chunked = response.body, not response.until_close
                 buffer = buffer[length:]
                 body = reader(size, chunked=chunked)

@@ -78,7 +78,8 @@ async def serve(port: int) -> None:
     loop = asyncio.get_running_loop()
     sweep = Sweep()
     server = await loop.create_server(lambda: Door(sweep), "127.0.0.1", port)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
     await sweep.run()
 
 
