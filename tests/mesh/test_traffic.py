@@ -103,8 +103,15 @@ async def test_both_identities_and_mutual_tls_are_told_for_each_edge(mesh: Runni
     assert edge.figures.success_rate == 1.0
 
 
-async def test_requests_are_spread_over_replicas(mesh: RunningMesh) -> None:
-    replicas = {json.loads(await curl(mesh, "http://echo:8000/"))["replica"] for _ in range(20)}
+async def test_requests_at_the_same_time_are_spread_over_replicas(mesh: RunningMesh) -> None:
+    replicas: set[str] = set()
+
+    async def ask() -> None:
+        replicas.add(json.loads(await curl(mesh, "http://echo:8000/?sleep=0.5"))["replica"])
+
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(ask)
 
     assert replicas == {"1", "2"}
 
