@@ -96,10 +96,10 @@ class Demo:
     async def _watch(self, session: Session) -> int:
         """Show the mesh until it is enough; then stop the traffic and sum up."""
         began = SystemClock.monotonic()
-        click.echo(table.heading(session), err=self._options.as_json)
         async with mesh.operator_bus(session.mesh, self._say) as bus:
             observer = Observer(bus, session.layout)
             await observer.start()
+            click.echo(table.heading(session), err=self._options.as_json)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tell_of_ends, session)
                 with anyio.move_on_after(self._options.seconds):

@@ -13,7 +13,9 @@
 
 In `command` and in values of `env`, `{python}` is the interpreter that runs the demo, `{address}` where the
 program should listen, `{port}` its first port and `{replica}` its number from 1. The program also finds
-the latter three in its environment, as HOST, PORT and REPLICA.
+the latter three in its environment, as HOST, PORT and REPLICA. Other workloads with ports are reached by
+name (`books`, `books.shop`, `books.shop.svc.cluster.local`): where connections are not intercepted, by
+meshed programs that honour `http_proxy`, and by no others.
 """
 
 import shlex

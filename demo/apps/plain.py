@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,11 +24,11 @@ GONE = 502
 
 
 class Tally:
-    """Counts requests, failures (5xx or no answer) and how long they took."""
+    """Counts requests by status, and how long they took. A failure is a 5xx, or GONE."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._failures = 0
+        self._statuses: Counter[str] = Counter()
         self._ms: list[float] = []
 
     def add(self, status: int, started: float) -> None:
@@ -35,13 +36,18 @@ class Tally:
         took = (time.monotonic() - started) * 1000
         with self._lock:
             self._ms.append(took)
-            self._failures += status >= 500
+            self._statuses[str(status)] += 1
 
-    def figures(self) -> dict[str, float]:
-        """Requests, failures and exact percentiles in milliseconds so far."""
+    def figures(self) -> dict[str, object]:
+        """Requests, failures, statuses and exact percentiles in milliseconds so far."""
         with self._lock:
             ordered = sorted(self._ms)
-            figures: dict[str, float] = {"requests": len(ordered), "failures": self._failures}
+            statuses = dict(self._statuses)
+        figures: dict[str, object] = {
+            "requests": len(ordered),
+            "failures": sum(n for status, n in statuses.items() if status >= "500"),
+            "statuses": statuses,
+        }
         for percent in (50, 95, 99) if ordered else ():
             figures[f"p{percent}_ms"] = round(ordered[(len(ordered) - 1) * percent // 100], 2)
         return figures

@@ -165,6 +165,9 @@ class Counters:
 
     def forget_idle(self, now: float) -> list[Key]:
         """Drop what nothing was added to for IDLE_SECONDS; returns the keys that are gone."""
+        for counter in self._series.values():
+            # Made for a request that is still on its way: its time begins now.
+            counter.touched = counter.touched or now
         gone = [
             key
             for key, counter in self._series.items()

@@ -47,6 +47,9 @@ class Http1Client(asyncio.Protocol):
         """It has carried an exchange before the current one."""
         self.deadline = NEVER
         sweep.add(self)
+        if stream.is_closing():
+            # It broke before it was ours, and will not tell us.
+            self._loop.call_soon(self.connection_lost, None)
         if adopt(stream, self):
             # As in data_received: nothing was asked yet.
             stream.abort()
@@ -71,9 +74,6 @@ class Http1Client(asyncio.Protocol):
         self._seen = 0
         self._stream.write(http1.write_request(request, extra))
         exchange.attach(self)
-        if self._stream.is_closing():
-            # It broke before it was ours, and will not tell us.
-            self._loop.call_soon(self.connection_lost, None)
 
     def close(self) -> None:
         """Close an idle connection."""

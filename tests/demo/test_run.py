@@ -74,6 +74,10 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def command(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
 def nothing_left(pids: set[int], tmp_path: Path) -> None:
     """Fails unless soon there is neither one of these processes nor a file."""
     deadline = time.monotonic() + 15
@@ -184,6 +188,23 @@ def test_nothing_survives_a_killed_launcher(tmp_path: Path, mode: str) -> None:
         running.kill()
         finish(running)
 
+    nothing_left(pids, tmp_path)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_killed_inner_side_is_noticed_and_cleaned_up_after(tmp_path: Path, mode: str) -> None:
+    with demo(tmp_path, "--seconds", "60", "--json", *flags_for(mode)) as running:
+        wait_until_up(running)
+        pids = descendants(running.pid)
+        (inner,) = (
+            pid for pid in pids if command(pid)[:1] != ["unshare"] and "demo.inner" in command(pid)
+        )
+
+        os.kill(inner, signal.SIGKILL)
+        out, said = finish(running)
+
+    assert (running.returncode, out) == (1, "")
+    assert "the process under which all others run has ended" in said
     nothing_left(pids, tmp_path)
 
 

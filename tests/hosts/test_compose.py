@@ -10,6 +10,8 @@ import pytest
 from tests.support.engine import Engine, networks
 from tests.support.hosts import hosts
 
+# Some thirty containers come up one after the other.
+pytestmark = pytest.mark.timeout(400)
 EDGES = {("traffic", "web"), ("web", "books"), ("books", "authors")}
 SECONDS = 60.0
 

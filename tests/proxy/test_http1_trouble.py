@@ -296,3 +296,16 @@ async def test_a_connection_that_broke_before_anybody_used_it_is_noticed() -> No
         await settled()
 
         assert talk.says() == refused(502, b"response-lost")
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_kept_only_if_it_lives() -> None:
+    async with conversation() as talk:
+        talk.born_dead = True
+        talk.slow_to_connect = anyio.Event()
+        await talk.hears(GET)
+        talk.client.breaks()
+        talk.slow_to_connect.set()
+        await settled()
+        await settled()
+
+        assert talk.carrier.idle == 0
