@@ -82,7 +82,9 @@ class MemoryStream:
     # The near side: see Stream.
 
     def write(self, data: bytes) -> None:
-        if self._closing or self._no_more:
+        if self._no_more:
+            raise RuntimeError("write after write_eof")  # as the event loop's transports do
+        if self._closing:
             return
         self._buffer += data
         self._push()
@@ -140,7 +142,7 @@ class MemoryStream:
                 self.close()
 
     def _push(self) -> None:
-        if not self._far_reads:
+        if self._buffer and not self._far_reads:
             return
         self._said += self._buffer
         self._buffer.clear()
