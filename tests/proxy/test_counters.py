@@ -11,7 +11,7 @@ def test_a_request_on_its_way_during_a_report_is_not_lost() -> None:
     counter = counters.series("outbound", PEER, "http/1.1", "")
 
     counters.forget_idle(now=5_000.0)
-    counter.request(200, None, 0.003, 5_000.1)
+    counter.request(200, None, 0.003, 5_000.1, failed=False)
 
     assert [series.requests for series in counters.all()] == [1]
 
@@ -19,7 +19,7 @@ def test_a_request_on_its_way_during_a_report_is_not_lost() -> None:
 def test_what_is_idle_for_long_is_forgotten_and_says_so() -> None:
     counters = Counters()
     counter = counters.series("outbound", PEER, "http/1.1", "")
-    counter.request(200, None, 0.003, 5_000.0)
+    counter.request(200, None, 0.003, 5_000.0, failed=False)
 
     assert counters.forget_idle(now=5_000.0 + IDLE_SECONDS) == []
     assert counters.forget_idle(now=5_001.0 + IDLE_SECONDS) == [counter.key]
