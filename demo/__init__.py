@@ -20,4 +20,5 @@ table         the same, live, for people
 
 application.yaml   the built-in application
 apps/              its programs, which know nothing of the mesh
+compose/           the same on Docker: what docker-compose.yml needs beside the images
 """

@@ -1,6 +1,6 @@
 """Make docs/demo.svg out of what `tulle demo` printed.
 
-FORCE_COLOR=1 COLUMNS=112 .venv/bin/tulle demo --seconds 30 | python -m docs.picture
+FORCE_COLOR=1 COLUMNS=150 .venv/bin/tulle demo --seconds 30 | python -m docs.picture
 """
 
 import io
