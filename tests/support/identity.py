@@ -10,6 +10,7 @@ import anyio
 from nats.aio.client import Client
 
 from common.bus import Bus
+from common.bus.guarded import Guarded
 from common.clock import SystemClock
 from common.config import environment
 from common.contract import subjects
@@ -77,17 +78,24 @@ class Mesh:
         async def on_error(error: Exception) -> None:
             heard.append(str(error))
 
-        client = Client()
-        await client.connect(
-            self.server.url,
-            tls=bus_context(self.anchors_pem),
-            inbox_prefix=inbox,
-            error_cb=on_error,
-            allow_reconnect=False,
-            connect_timeout=10,
-            nkeys_seed_str=seed or None,
-            token=token or None,
-        )
+        client = Guarded(demands_tls=True)
+        try:
+            await client.connect(
+                self.server.url,
+                tls=bus_context(self.anchors_pem),
+                inbox_prefix=inbox,
+                error_cb=on_error,
+                allow_reconnect=False,
+                connect_timeout=10,
+                nkeys_seed_str=seed or None,
+                token=token or None,
+            )
+        except BaseException:
+            # Of a connection that was refused nats-py leaves the socket to the garbage collector.
+            with anyio.move_on_after(0.1, shield=True), suppress(Exception):
+                await client.close()
+            client.abort()
+            raise
         return client
 
     @asynccontextmanager
