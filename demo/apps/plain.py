@@ -48,7 +48,7 @@ class Tally:
             "failures": sum(n for status, n in statuses.items() if status >= "500"),
             "statuses": statuses,
         }
-        for percent in (50, 95, 99) if ordered else ():
+        for percent in (50, 95, 99, 100) if ordered else ():
             figures[f"p{percent}_ms"] = round(ordered[(len(ordered) - 1) * percent // 100], 2)
         return figures
 
