@@ -11,7 +11,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -168,7 +168,7 @@ async def transport(connection: socket.socket, protocol: asyncio.BaseProtocol) -
     """The event loop's transport for a connected socket."""
     connection.setblocking(False)
     made, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=connection)
-    return cast(asyncio.Transport, made)
+    return made
 
 
 @asynccontextmanager
