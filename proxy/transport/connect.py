@@ -29,7 +29,7 @@ class Connector:
             with anyio.fail_after(self._timeout):
                 return await self._open(address, port, Waiting())
         except (OSError, TimeoutError, ValueError) as error:
-            raise ConnectFailed(f"{address}:{port}: {error or 'timed out'}") from None
+            raise ConnectFailed(f"{address}:{port}: {str(error) or 'timed out'}") from None
 
     async def mutual_tls(
         self, address: str, port: int, context: ssl.SSLContext, server_name: str
@@ -53,7 +53,7 @@ class Connector:
                 error = await done
         except (OSError, TimeoutError, ValueError) as trouble:
             tls.abort()
-            raise ConnectFailed(f"{address}:{port}: {trouble or 'timed out'}") from None
+            raise ConnectFailed(f"{address}:{port}: {str(trouble) or 'timed out'}") from None
         if error is not None:
             raise TlsFailed(f"{address}:{port}: {error}")
         return tls

@@ -27,10 +27,10 @@ def detect(head: bytes) -> Protocol | None:
     empty line before a request is allowed (RFC 9112 §2.2). All else is opaque.
     """
     head = head.removeprefix(b"\r\n")
-    if head in (b"", b"\r") or _PREFACE.startswith(head):
-        return None
     if head.startswith(_PREFACE):
         return Protocol.HTTP2
+    if head in (b"", b"\r") or _PREFACE.startswith(head):
+        return None
     if _START.match(head):
         return Protocol.HTTP1
     word = _METHOD.match(head)

@@ -45,7 +45,8 @@ class Sweep:
     def look(self, now: float) -> None:
         """Tell those whose deadline has passed."""
         for timed in [timed for timed in self._timed if timed.deadline <= now]:
-            timed.expired()
+            if timed in self._timed:  # one may have taken another along
+                timed.expired()
 
     async def run(self) -> None:
         """Look once a second, for ever."""

@@ -24,6 +24,7 @@ class MemoryStream:
         self._said = bytearray()
         self._buffer = bytearray()
         self._far_reads = True
+        self._far_ended = False
         self._choked = False
         self._closing = False
         self._no_more = False
@@ -37,11 +38,13 @@ class MemoryStream:
 
     def hears(self, *pieces: bytes) -> None:
         """Bytes arrive, a piece at a time; while the near side does not read, they wait."""
-        self._inbox.extend(pieces)
+        if not self._far_ended:
+            self._inbox.extend(pieces)
         self._deliver()
 
     def hears_end(self) -> None:
         """The far side writes no more."""
+        self._far_ended = True
         self._inbox.append(None)
         self._deliver()
 
