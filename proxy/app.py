@@ -89,6 +89,7 @@ async def main(stop: Stop) -> None:
             credentials=credentials.current,
             counters=counters,
             clock=clock,
+            learned=reporter.learned,
         )
 
         def is_ready() -> bool:

@@ -34,7 +34,7 @@ CONFIGS: dict[str, Config] = {
     STATE: {**_RETAINED, "subjects": ["put.v1.discovery.>", "put.v1.mesh.>"]},
     WORKLOADS: {**_RETAINED, "subjects": ["put.v1.workload.>"]},
     EVENTS: {
-        "subjects": ["tulle.v1.events.>", "tulle.v1.lifecycle.>"],
+        "subjects": ["tulle.v1.events.>", "tulle.v1.learned.>", "tulle.v1.lifecycle.>"],
         "discard": "old",
         "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
         "max_bytes": _EVENTS_BYTES,

@@ -18,6 +18,16 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
     time: float
 
 
+class Learned(msgspec.Struct, frozen=True, kw_only=True):
+    """A proxy found out that its application speaks first on a port: nobody need wait for a client there."""
+
+    namespace: str
+    workload: str
+    uid: str
+    port: int
+    time: float
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened that a person may want to know."""
 

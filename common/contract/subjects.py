@@ -7,7 +7,7 @@ about itself. Events are retained by EVENTS for hours. Measurements are not reta
 from typing import Any
 
 from common.contract.discovery import Address, EndpointSlice, Service, Settings, Workload
-from common.contract.events import Ack, Component, Event, Lifecycle, Phase
+from common.contract.events import Ack, Component, Event, Learned, Lifecycle, Phase
 from common.contract.identity import CertifyReply, CertifyRequest, TrustBundle
 from common.contract.telemetry import EdgesReply, EdgesRequest, Report, StatReply, StatRequest
 from common.contract.topic import Question, State, Topic
@@ -110,6 +110,16 @@ def lifecycle(name: WorkloadName, phase: Phase) -> Topic[Lifecycle]:
 def lifecycle_any() -> Topic[Lifecycle]:
     """What destination hears: every `lifecycle`."""
     return Topic("tulle.v1.lifecycle.*.*.*", Lifecycle)
+
+
+def learned(name: WorkloadName) -> Topic[Learned]:
+    """Where a proxy says on which ports its application speaks first."""
+    return Topic(f"tulle.v1.learned.{name.namespace}.{token(name.name)}", Learned)
+
+
+def learned_any() -> Topic[Learned]:
+    """What destination hears: every `learned`."""
+    return Topic("tulle.v1.learned.*.*", Learned)
 
 
 def event(component: Component, what: str) -> Topic[Event]:

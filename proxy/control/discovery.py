@@ -41,7 +41,7 @@ M = TypeVar("M", bound=msgspec.Struct)
 class Backend:
     """A port of a service, or of a workload's own address, and the endpoints behind it."""
 
-    __slots__ = ("balancer", "hint", "port", "service")
+    __slots__ = ("balancer", "hint", "port", "seen_first", "service", "told_opaque")
 
     def __init__(self, service: str, port: int, hint: Hint, balancer: Balancer) -> None:
         self.service = service
@@ -49,6 +49,17 @@ class Backend:
         self.port = port
         self.hint = hint
         self.balancer = balancer
+        self.told_opaque = False
+        """Discovery says that the endpoints' ports are opaque."""
+        self.seen_first = False
+        """An endpoint was seen to speak before its client did."""
+
+    @property
+    def opaque(self) -> bool:
+        """Whether there is nothing to detect: declared, told, or seen."""
+        if self.hint == "detect":
+            return self.told_opaque or self.seen_first
+        return self.hint == "opaque"
 
     def __repr__(self) -> str:
         return f"<Backend {self.service or 'address'}:{self.port} {self.hint} {self.balancer}>"
@@ -252,9 +263,12 @@ class _ServiceEntry:
                 backend = Backend(str(self._name), number, port.hint, self._discovery.balancer())
                 self._backends[number] = backend
             backend.hint = port.hint
-            backend.balancer.update(
-                [(e, e.ports[port.name]) for e in endpoints if port.name in e.ports]
+            # All of them: one replica's word must not change how the others are spoken to.
+            places = [e for e in endpoints if port.name in e.ports]
+            backend.told_opaque = bool(places) and all(
+                e.ports[port.name] in e.opaque_ports for e in places
             )
+            backend.balancer.update([(e, e.ports[port.name]) for e in places])
 
 
 class _AddressEntry:

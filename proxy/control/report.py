@@ -9,14 +9,17 @@ from common.bus import Bus
 from common.clock import Clock
 from common.contract import subjects
 from common.contract.discovery import Settings as MeshSettings
-from common.contract.events import Ack, Lifecycle, Phase
+from common.contract.events import Ack, Learned, Lifecycle, Phase
 from common.latest import Latest
+from common.log import fields
 from proxy.observe.counters import Counters, report
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
 
 ACK_SECONDS = 10.0
+TELL_AGAIN_SECONDS = 600.0
+"""What was learned is told again after so long, if it is learned again."""
 _LOOK_SECONDS = 0.5
 
 
@@ -39,6 +42,8 @@ class Reporter:
         self._revisions = revisions
         self._clock = clock
         self.started = clock.now()
+        self._told: dict[int, float] = {}
+        self._untold: list[int] = []
 
     async def announce(self, phase: Phase) -> None:
         """Say that a phase of the proxy's life begins."""
@@ -50,6 +55,13 @@ class Reporter:
             time=self._clock.now(),
         )
         await self._bus.publish(subjects.lifecycle(self._settings.name, phase), event)
+
+    def learned(self, port: int) -> None:
+        """The application speaks first on this port: have it told, once in a while."""
+        now = self._clock.monotonic()
+        if self._told.get(port, 0.0) <= now:
+            self._told[port] = now + TELL_AGAIN_SECONDS
+            self._untold.append(port)
 
     async def report(self, *, final: bool = False) -> None:
         """Say what was measured since the start."""
@@ -87,7 +99,20 @@ class Reporter:
             if revisions != said or now >= due:
                 await self._bus.publish(subjects.ack(self._settings.name), self._ack(revisions))
                 said, due = revisions, now + ACK_SECONDS
+            while self._untold:
+                await self._tell_learned(self._untold.pop())
             await anyio.sleep(_LOOK_SECONDS)
+
+    async def _tell_learned(self, port: int) -> None:
+        message = Learned(
+            namespace=self._settings.namespace,
+            workload=self._settings.workload,
+            uid=self._settings.uid,
+            port=port,
+            time=self._clock.now(),
+        )
+        log.info("the application speaks first", extra=fields(port=port))
+        await self._bus.publish(subjects.learned(self._settings.name), message)
 
     def _ack(self, revisions: dict[str, int]) -> Ack:
         return Ack(

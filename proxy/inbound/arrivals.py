@@ -8,6 +8,7 @@ redirected here: its protocol is detected, and it is never decrypted.
 import asyncio
 import functools
 import logging
+from collections.abc import Callable
 
 from anyio.abc import TaskGroup
 
@@ -56,13 +57,14 @@ class Inbound:
         credentials: Latest[Held | None],
         counters: Counters,
         clock: Clock,
+        learned: Callable[[int], None],
     ) -> None:
         host, port = split_listen(settings.inbound_listen)
         connector = Connector(settings.mark, settings.inbound_connect_seconds)
         self.sessions = Sessions()
         self.carrier = Carrier(group, sweep, IDLE_SECONDS)
         self._requests = Requests(self.carrier, connector, self.sessions, sweep, counters)
-        self._streams = Streams(connector)
+        self._streams = Streams(connector, learned)
         self._policy = policy
         self._credentials = credentials
         self._counters = counters
@@ -110,7 +112,8 @@ class Inbound:
             self._group.start_soon(self._streams.serve, stream, caller, b"")
         else:
             found = functools.partial(self._found, stream, caller)
-            Detector(stream, self._sweep, found, arrival.left).start()
+            quiet = functools.partial(self._quiet, stream, caller)
+            Detector(stream, self._sweep, found, arrival.left, quiet).start()
 
     def _caller(self, arrival: Arrival, identity: Identity | None, port: int) -> Caller:
         host = (arrival.original or arrival.local)[0]
@@ -122,6 +125,9 @@ class Inbound:
             self._counters,
             arrival.left,
         )
+
+    def _quiet(self, stream: Stream, caller: Caller, detector: Detector) -> None:
+        self._group.start_soon(self._streams.listen_ahead, stream, caller, detector)
 
     def _found(self, stream: Stream, caller: Caller, protocol: Protocol, early: bytes) -> None:
         if protocol is not Protocol.TCP:

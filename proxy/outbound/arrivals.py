@@ -115,13 +115,18 @@ class Outbound:
         stream, left = arrival.transport, arrival.left
         if isinstance(target, Passthrough):
             self.group.start_soon(self.streams.to_address, stream, b"", original, left)
-        elif target.hint == "opaque":
+        elif target.opaque:
             self.group.start_soon(self.streams.to_backend, stream, b"", target, left)
         elif target.hint in _DECLARED:
             self._found(arrival, original, target, _DECLARED[target.hint], b"")
         else:
             found = functools.partial(self._found, arrival, original, target)
-            Detector(stream, self.sweep, found, left).start()
+            quiet = functools.partial(self._quiet, arrival, target)
+            Detector(stream, self.sweep, found, left, quiet).start()
+
+    def _quiet(self, arrival: Arrival, backend: Backend, detector: Detector) -> None:
+        stream, left = arrival.transport, arrival.left
+        self.group.start_soon(self.streams.listen_ahead, stream, backend, left, detector)
 
     def _found(
         self,

@@ -10,6 +10,7 @@ from proxy.observe.counters import Counter
 from proxy.outbound.reach import Reach
 from proxy.outbound.requests import TRIES
 from proxy.refusals import NoEndpoints, Refusal
+from proxy.session.detector import Detector
 from proxy.transport.connect import Connector
 from proxy.transport.detect import Protocol
 from proxy.transport.original_dst import Address
@@ -51,6 +52,26 @@ class Streams:
             return
         self._give_up(stream, counter, error, left)
 
+    async def listen_ahead(
+        self, stream: Stream, backend: Backend, left: Callable[[], None], detector: Detector
+    ) -> None:
+        """While the client is silent, find out whether the server speaks first; if so, relay."""
+        candidate = backend.balancer.pick()
+        if candidate is None:
+            return
+        try:
+            other = await self._reach.open(candidate, Protocol.TCP)
+        except Refusal:
+            return
+
+        def spoke(early: bytes, said: bytes) -> None:
+            backend.seen_first = True
+            candidate.in_flight += 1
+            counter = self._reach.counter(backend, candidate, "tcp")
+            self._join(stream, early, other, counter, left, candidate, said)
+
+        detector.listen_ahead(other, spoke)
+
     async def to_address(
         self, stream: Stream, early: bytes, address: Address, left: Callable[[], None]
     ) -> None:
@@ -71,6 +92,7 @@ class Streams:
         counter: Counter,
         left: Callable[[], None],
         candidate: Candidate | None,
+        said: bytes = b"",
     ) -> None:
         began = self._loop.time()
         counter.opened(began)
@@ -84,7 +106,7 @@ class Streams:
             counter.closed(error, now - began, now)
             left()
 
-        Relay(stream, other, ended).start(early)
+        Relay(stream, other, ended).start(early, said)
 
     def _give_up(
         self, stream: Stream, counter: Counter, error: MeshError, left: Callable[[], None]

@@ -23,7 +23,10 @@ class Relay:
         first: Stream,
         second: Stream,
         ended: Callable[[Exception | None, int, int], None],
+        spoke_first: Callable[[], None] | None = None,
     ) -> None:
+        self.spoke_first = spoke_first
+        """Called if the second speaks before the first has said anything."""
         self._ended: Callable[[Exception | None, int, int], None] | None = ended
         self._first = _Half(self, first, second)
         self._second = _Half(self, second, first)
@@ -66,6 +69,12 @@ class Relay:
             ended, self._ended = self._ended, None
             ended(error, self._first.count, self._second.count)
 
+    def first_word(self, half: "_Half") -> None:
+        """A side says something for the first time."""
+        spoke_first, self.spoke_first = self.spoke_first, None
+        if half is self._second and spoke_first is not None:
+            spoke_first()
+
     def half_closed(self) -> None:
         """One more side has said all; when both have, it is over."""
         if self._first.at_end and self._second.at_end:
@@ -88,6 +97,8 @@ class _Half(asyncio.Protocol):
         """The stream's peer reads slowly: nothing more is read from the other meanwhile."""
 
     def data_received(self, data: bytes) -> None:
+        if not self.count and self.relay.spoke_first is not None:
+            self.relay.first_word(self)
         self.count += len(data)
         self.other.write(data)
 

@@ -8,8 +8,9 @@ In the order in which a change meets it:
     spellings     addresses and ports as documents spell them
     kinds         Kubernetes-shaped documents → resources
     resources     what destination understands, as typed values
-    lifecycles    what proxies say about themselves (draining, ready), heard and read back
+    lifecycles    what proxies say of their workloads (draining, speaks first), heard and read back
     marks         the newest of those words on each workload
+    lessons       the ports on which applications speak first
     index         all of that in one place; one change in, the keys of stale answers out
     parts         large slices cut so that one endpoint's change costs one document
     keys          names of answers, and the subjects they are published on

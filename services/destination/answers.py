@@ -99,7 +99,7 @@ def workload(index: Index, name: WorkloadName) -> Workload | None:
         uid=pod.uid,
         identity=_identity(index, pod),
         default_policy=pod.default_policy,
-        opaque_ports=tuple(sorted(index.opaque_ports(pod.opaque_ports))),
+        opaque_ports=tuple(sorted(index.opaque_ports_of(pod))),
     )
 
 
@@ -138,7 +138,7 @@ def _endpoint(index: Index, ports: dict[str, int], place: SliceEndpoint, home: s
     pod = index.pod_of(place)
     if pod is None:
         return _stranger(index, ports, place, home)
-    opaque = index.opaque_ports(pod.opaque_ports)
+    opaque = index.opaque_ports_of(pod)
     return Endpoint(
         address=place.address,
         ports=ports,
@@ -181,7 +181,7 @@ def _resident(index: Index, ip: str, pod: Pod) -> Endpoint:
         uid=pod.uid,
         identity=_identity(index, pod) if pod.meshed else "",
         proxy_port=pod.inbound_port if pod.meshed else None,
-        opaque_ports=tuple(sorted(index.opaque_ports(pod.opaque_ports))),
+        opaque_ports=tuple(sorted(index.opaque_ports_of(pod))),
     )
 
 

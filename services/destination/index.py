@@ -19,6 +19,7 @@ from services.destination.keys import (
     SliceKey,
     WorkloadKey,
 )
+from services.destination.lessons import Lessons
 from services.destination.marks import Marks
 from services.destination.parts import split
 from services.destination.resources import (
@@ -35,6 +36,7 @@ from services.destination.resources import (
     Resource,
     Service,
     SliceEndpoint,
+    Spoke,
 )
 
 K = TypeVar("K")
@@ -59,6 +61,7 @@ class Index:
         self.slices: dict[Ref, EndpointSlice] = {}
         self.settings: dict[Ref, MeshSettings] = {}
         self.marks = Marks()
+        self.lessons = Lessons()
         self.parts: dict[SliceKey, Part] = {}
         self.parts_of_service: dict[ServiceName, set[SliceKey]] = {}
         self.services_at: dict[str, set[ServiceName]] = {}
@@ -80,6 +83,8 @@ class Index:
                 return self._replace(ref, None)
             case Heard():
                 return self._heard(change)
+            case Spoke():
+                return self._spoke(change)
 
     def all_keys(self) -> Iterator[Key]:
         """Every key that has an answer."""
@@ -97,6 +102,10 @@ class Index:
             return pod if pod and _same(endpoint.pod_uid, pod.uid) else None
         residents = self.pods_at.get(endpoint.address)
         return self.pods[min(residents)] if residents else None
+
+    def opaque_ports_of(self, pod: Pod) -> frozenset[int]:
+        """The ports of a pod that are never looked into: as declared, and where it was heard to speak first."""
+        return self.opaque_ports(pod.opaque_ports) | self.lessons.ports(pod.id, pod.uid)
 
     def opaque_ports(self, own: frozenset[int] | None) -> frozenset[int]:
         """The ports never looked into: a resource's own list, or else the mesh's."""
@@ -175,6 +184,13 @@ class Index:
             return set()
         pod = self.pods.get(word.workload)
         return set(self._parts_with(word.workload, _addresses(pod)))
+
+    def _spoke(self, word: Spoke) -> set[Key]:
+        if not self.lessons.note(word):
+            return set()
+        addresses = _addresses(self.pods.get(word.workload))
+        parts = self._parts_with(word.workload, addresses)
+        return {WorkloadKey(word.workload), *map(AddressKey, addresses), *parts}
 
     def _parts_with(self, name: WorkloadName, addresses: Iterable[str]) -> set[SliceKey]:
         found = set(self._parts_with_pod.get(name, ()))

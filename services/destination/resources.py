@@ -143,6 +143,14 @@ class Removed(msgspec.Struct, frozen=True):
     ref: Ref
 
 
+class Spoke(msgspec.Struct, frozen=True, kw_only=True):
+    """A proxy's word that its application speaks first on a port."""
+
+    workload: WorkloadName
+    uid: str
+    port: int
+
+
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """A workload's proxy said at `time` (seconds since the epoch) whether it takes new connections."""
 
@@ -153,4 +161,4 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     leaving: bool
 
 
-Change = Put | Removed | Heard
+Change = Put | Removed | Heard | Spoke

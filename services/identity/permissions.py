@@ -44,6 +44,7 @@ def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
             subjects.metrics(workload).subject,
             subjects.ack(workload).subject,
             *(subjects.lifecycle(workload, phase).subject for phase in get_args(Phase)),
+            subjects.learned(workload).subject,
             f"tulle.v1.tap_events.{own}",
             "tulle.v1.events.proxy.*",
             subjects.certify(identity, workload).subject,
@@ -111,6 +112,7 @@ def _roles() -> dict[Role, tuple[tuple[str, ...], tuple[str, ...]]]:
             ),
             (
                 subjects.lifecycle_any().subject,
+                subjects.learned_any().subject,
                 "tulle.v1.ack.*.*",
                 "tulle.v1.discovery.>",
                 "tulle.v1.workload.*.*",

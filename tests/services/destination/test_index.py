@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract.discovery import Address, Endpoint, EndpointSlice, Service, Settings
+from common.contract.discovery import (
+    Address,
+    Endpoint,
+    EndpointSlice,
+    Service,
+    Settings,
+    Workload,
+)
 from common.contract.topic import Document
 from common.names import ServiceName, WorkloadName
 from services.destination import resources as res
@@ -63,8 +70,17 @@ heard = st.builds(
     time=st.sampled_from([1.0, 2.0, 3.0]),
     leaving=st.booleans(),
 )
+spoke = st.builds(
+    res.Spoke,
+    workload=st.builds(WorkloadName, st.just("shop"), NAMES),
+    uid=UIDS,
+    port=st.sampled_from([25, 80]),
+)
+words_of_proxies = st.one_of(heard, spoke)
 resources = st.one_of(pods, services, slices, settings)
-changes = st.one_of(resources.map(res.Put), resources.map(lambda r: res.Removed(r.ref)), heard)
+changes = st.one_of(
+    resources.map(res.Put), resources.map(lambda r: res.Removed(r.ref)), words_of_proxies
+)
 
 
 def everything(index: Index) -> dict[Key, Document]:
@@ -96,7 +112,7 @@ def test_an_answer_that_was_not_named_stale_is_as_it_was(
 def test_any_order_of_the_same_changes_gives_the_same_answers(
     found: list[res.Resource], data: st.DataObject
 ) -> None:
-    words = data.draw(st.lists(heard, max_size=4))
+    words = data.draw(st.lists(words_of_proxies, max_size=4))
     history: list[res.Change] = [*(res.Put(f) for f in found), *words]
     shuffled = data.draw(st.permutations(history))
 
@@ -337,3 +353,18 @@ def test_settings_of_the_mesh_reach_every_answer_that_they_change() -> None:
 
     assert only_endpoint(index).opaque_ports == (8080,)
     assert everything(index).keys() == before.keys()
+
+
+def test_a_port_that_speaks_first_is_opaque_for_that_pod_and_no_other_of_its_name() -> None:
+    pod = res.Pod(namespace="shop", name="a", uid="u1", addresses=("10.0.0.1",), meshed=True)
+    word = res.Spoke(workload=pod.id, uid="u1", port=7000)
+    key = WorkloadKey(pod.id)
+
+    told = answer(index_of(res.Put(pod), word), key)
+    successor = msgspec.structs.replace(pod, uid="u2")
+    later = answer(index_of(res.Put(pod), word, res.Put(successor)), key)
+
+    assert isinstance(told, Workload)
+    assert isinstance(later, Workload)
+    assert 7000 in told.opaque_ports
+    assert 7000 not in later.opaque_ports
