@@ -82,7 +82,7 @@ class Balancer:
         self._clock = clock
         self._candidates: dict[tuple[str, int], Candidate] = {}
         self._eligible: list[Candidate] = []
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: dict[Callable[[], None], None] = {}
 
     def __repr__(self) -> str:
         return f"<Balancer {list(self._candidates.values())}>"
@@ -106,13 +106,14 @@ class Balancer:
             kept[endpoint.address, port] = candidate
         self._candidates = kept
         self._eligible = [c for c in kept.values() if c.endpoint.ready and c.endpoint.weight]
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for call in waiting:
             call()
 
-    def on_update(self, call: Callable[[], None]) -> None:
-        """Call once, after the next update."""
-        self._waiting.append(call)
+    def on_update(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once, after the next update; returns what takes that back, harmless afterwards."""
+        self._waiting[call] = None
+        return lambda: self._waiting.pop(call, None)
 
     def pick(self, avoid: Candidate | None = None) -> Candidate | None:
         """The endpoint for one more request; None if none is ready.
@@ -121,12 +122,21 @@ class Balancer:
         """
         now = self._clock.monotonic()
         fit = self._eligible
-        if avoid is not None or any(c.rests_until for c in fit):
+        a, b = self._two_of(fit)
+        if a is None or b is None:
+            return a
+        if a.rests_until > now or b.rests_until > now or a is avoid or b is avoid:
+            # Seldom, so only now is every one of them looked at.
             fit = [c for c in fit if c.rests_until <= now and c is not avoid] or fit
+            a, b = self._two_of(fit)
+            if a is None or b is None:
+                return a
+        return a if a.cost(now) <= b.cost(now) else b
+
+    def _two_of(self, fit: list[Candidate]) -> tuple[Candidate | None, Candidate | None]:
+        """Two different ones, drawn evenly; fewer if there are fewer."""
         if len(fit) < 2:
-            return fit[0] if fit else None
+            return (fit[0] if fit else None), None
         first = int(self._clock.random() * len(fit))
         second = int(self._clock.random() * (len(fit) - 1))
-        second += second >= first
-        a, b = fit[first], fit[second]
-        return a if a.cost(now) <= b.cost(now) else b
+        return fit[first], fit[second + (second >= first)]

@@ -5,7 +5,7 @@ import re
 from common.errors import InvalidName
 from common.names import ServiceName
 
-_AUTHORITY = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{0,5}))?")
 
 
 def split_authority(authority: bytes, default_port: int) -> tuple[str, int] | None:
@@ -13,9 +13,9 @@ def split_authority(authority: bytes, default_port: int) -> tuple[str, int] | No
     match = _AUTHORITY.fullmatch(authority.decode("latin-1"))
     if match is None:
         return None
-    host = match["v6"] or match["host"]
+    host = (match["v6"] or match["host"]).rstrip(".").lower()
     port = int(match["port"]) if match["port"] else default_port
-    return (host.rstrip(".").lower(), port) if host and 0 < port < 65536 else None
+    return (host, port) if host and 0 < port < 65536 else None
 
 
 def service_named(host: str, namespace: str, cluster_domain: str) -> ServiceName | None:
