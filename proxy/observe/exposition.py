@@ -86,25 +86,24 @@ def _series(series: Series, lines: dict[str, list[str]]) -> None:
 
 
 def _labels(series: Series) -> dict[str, str]:
+    """Law: two series that differ have different labels, or Prometheus would drop one of them."""
     peer = series.peer
     service, _, namespace = peer.service.partition(".")
-    tls = (
-        {"tls": "true"}
-        if not series.no_tls_reason
-        else {
-            "tls": "no_identity",
-            "no_tls_reason": series.no_tls_reason,
-        }
-    )
-    identity = {"server_id" if series.direction == "outbound" else "client_id": peer.identity}
+    outbound = series.direction == "outbound"
+    told = {
+        "no_tls_reason": series.no_tls_reason,
+        "server_id" if outbound else "client_id": peer.identity,
+        "dst_service": service,
+        "dst_namespace": (namespace or peer.namespace) if outbound else "",
+        "dst_owner": peer.owner,
+        "dst_pod": peer.workload,
+        "target_ip": peer.address,
+    }
     return {
         "direction": series.direction,
         "protocol": series.protocol,
-        **tls,
-        **({} if not peer.identity else identity),
-        **({} if not service else {"dst_service": service, "dst_namespace": namespace}),
-        **({} if not peer.workload else {"dst_pod": peer.workload}),
-        **({} if not peer.address else {"target_ip": peer.address}),
+        "tls": "no_identity" if series.no_tls_reason else "true",
+        **{name: text for name, text in told.items() if text},
         "target_port": str(peer.port),
     }
 
