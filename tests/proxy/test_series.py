@@ -254,8 +254,10 @@ keys = st.tuples(
 @settings(max_examples=60, deadline=None)
 def test_different_series_never_have_the_same_labels(found: set[Any]) -> None:
     counters = Counters()
-    for where, protocol, reason in found:
-        counters.series(*where, protocol, reason).request(200, None, 0.001, 1.0, failed=False)
+    for (direction, peer), protocol, reason in found:
+        counters.series(direction, peer, protocol, reason).request(
+            200, None, 0.001, 1.0, failed=False
+        )
 
     scrape(counters)  # looks for doubles
 
