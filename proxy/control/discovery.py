@@ -88,6 +88,8 @@ class Discovery:
         self._services: dict[ServiceName, _ServiceEntry] = {}
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         self._inside: dict[str, bool] = {}
+        self._fast: dict[tuple[str, int], Target] = {}
+        """Answers given lately. Any change empties it, and so does every look for what is unused."""
         self._moved = anyio.Event()
         self._settings = Watch(bus, kept, subjects.settings(), self._apply_settings)
         self.settings = Latest(Settings())
@@ -96,6 +98,15 @@ class Discovery:
 
     def lookup(self, address: str, port: int) -> Target | None:
         """What is at an IP address and port; None if `resolve` must be asked, which may wait."""
+        known = self._fast.get((address, port))
+        if known is not None:
+            return known
+        target = self._look_up(address, port)
+        if target is not None and target is not PASSTHROUGH and len(self._fast) < MOST_ENTRIES:
+            self._fast[address, port] = target
+        return target
+
+    def _look_up(self, address: str, port: int) -> Target | None:
         entry = self._addresses.get(address)
         if entry is None:
             if not self._is_inside(address) or len(self._addresses) >= MOST_ENTRIES:
@@ -136,6 +147,7 @@ class Discovery:
 
     def forget_unused(self) -> None:
         """Follow no longer what was not asked for in UNUSED_SECONDS."""
+        self._fast.clear()
         before = self._clock.monotonic() - UNUSED_SECONDS
         for address in [a for a, entry in self._addresses.items() if entry.used < before]:
             self._addresses.pop(address).close()
@@ -166,6 +178,7 @@ class Discovery:
         """Follow one more document."""
 
         def moved() -> None:
+            self._fast.clear()
             changed()
             moved, self._moved = self._moved, anyio.Event()
             moved.set()
@@ -182,6 +195,7 @@ class Discovery:
 
     def _apply_settings(self) -> None:
         settings = self._settings.document or Settings()
+        self._fast.clear()
         self._networks = [
             ipaddress.ip_network(text, strict=False) for text in settings.cluster_networks
         ]

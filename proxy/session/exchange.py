@@ -273,12 +273,47 @@ class Exchange:
         """The tunnel is closed; so many bytes went through it."""
         self.bytes_in += from_client
         self.bytes_out += from_endpoint
+        server = self.server
         self._end()
-        self.server.tunnel_closed()
+        server.tunnel_closed()
 
     def _end(self) -> None:
         self.done = True
         self.pending = []
+        # A stream and its exchange know each other: apart, both go at once, and no collector need look.
+        self.server = NOBODY
         if self.ended is not None:
             ended, self.ended = self.ended, None
             ended(self)
+
+
+class _Nobody:
+    """The server side of an exchange that is over."""
+
+    def respond(self, head: ResponseHead, data: bytes, end: bool) -> None:
+        """Nobody hears it."""
+
+    def inform(self, head: ResponseHead) -> None:
+        """Nobody hears it."""
+
+    def send(self, data: bytes, end: bool) -> None:
+        """Nobody hears it."""
+
+    def finish(self, trailers: Headers) -> None:
+        """Nobody hears it."""
+
+    def break_off(self, code: int) -> None:
+        """There is nothing to break."""
+
+    def detach(self) -> tuple[Stream, bytes]:
+        """There is nothing to give up."""
+        raise RuntimeError("the exchange is over")
+
+    def tunnel_closed(self) -> None:
+        """There is none."""
+
+    def hold_request(self, held: bool) -> None:
+        """Nothing comes."""
+
+
+NOBODY: ServerSide = _Nobody()
