@@ -49,7 +49,18 @@ class Guarded(Client):
     def _connect_command(self) -> bytes:
         if self._demands_tls and not self._secured:
             raise SecureConnRequiredError
+        if self._secured:
+            self._end_without_a_warning()
         return super()._connect_command()
+
+    def _end_without_a_warning(self) -> None:
+        """Tell nats-py's half-closable stream that it is TLS now, which cannot be.
+
+        asyncio tells it only of connections that began so, and else warns of it at the end of each.
+        """
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.get_protocol()._over_ssl = True
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self.ended.set()

@@ -81,6 +81,19 @@ async def test_tls_context_and_token_are_asked_for_afresh_on_each_connection(
         assert asked == [2]
 
 
+async def test_a_connection_over_tls_ends_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = self_signed()
+    config = tls_config(tmp_path, held)
+    async with NatsServer(config, scheme="tls") as server:
+        tls, token = partial(trusting, held), partial(str, SECRET)
+        async with Bus([server.url], name="t", tls=tls, token=token) as bus:
+            with anyio.fail_after(10):
+                await bus.wait_connected()
+        assert caplog.messages == []
+
+
 async def test_a_server_whose_certificate_is_not_trusted_is_not_told_the_token(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
