@@ -33,6 +33,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where its proxy listens; absent: not meshed, spoken to in the clear."""
     opaque_ports: tuple[Port, ...] = ()
     zone: str = ""
+    for_zones: tuple[str, ...] = ()
+    """The zones whose clients should come here; heeded only where every ready endpoint has them."""
     weight: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
     ready: bool = True
 
@@ -54,6 +56,18 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     hint: Hint = "detect"
 
 
+class FailureAccrual(msgspec.Struct, frozen=True, kw_only=True):
+    """When clients leave a failing endpoint alone, and for how long. Penalties are in seconds."""
+
+    max_failures: Annotated[int, Meta(ge=1)] = 7
+    """So many failures in a row are enough."""
+    min_penalty: Annotated[float, Meta(ge=0.001)] = 1.0
+    max_penalty: Annotated[float, Meta(ge=0.001)] = 60.0
+    """The first penalty, and what doubling it each time the endpoint fails again may come to."""
+    jitter_ratio: Annotated[float, Meta(ge=0, le=100)] = 0.5
+    """Each penalty is longer by a random part of this share of it."""
+
+
 class Service(Document, frozen=True, kw_only=True):
     """A service: its ports, and the names of the slices that hold its endpoints."""
 
@@ -63,6 +77,8 @@ class Service(Document, frozen=True, kw_only=True):
     """Its ClusterIPs; none for a headless service."""
     ports: tuple[ServicePort, ...] = ()
     slices: tuple[str, ...] = ()
+    failure_accrual: FailureAccrual | None = None
+    """Absent: no endpoint is left alone for what it answers."""
 
 
 class Address(Document, frozen=True, kw_only=True):

@@ -20,10 +20,12 @@ from proxy.codec.heads import Headers
 LIST_LIMIT = 64 * 1024
 """Size of a header list as RFC 9113 §6.5.2 counts it: names, values, and 32 bytes for each field."""
 TABLE_SIZE = 4096
-"""The dynamic table that we let a peer use."""
+"""The dynamic table that we let a peer use; and what a peer lets us use until it says otherwise."""
+NO_TABLE = b"\x20"
+"""At the start of a block: no dynamic table is used from here on (§6.3)."""
 _FIELD_OVERHEAD = 32
 _MEMO_LIMIT = 4096
-_MEMO_BYTES = 512
+_MEMO_BYTES = 256
 
 # RFC 7541 §7.1.3: what an attacker could guess by its compressed size must never be indexed.
 _SENSITIVE = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
@@ -70,7 +72,7 @@ class BlockReader:
         self._table.changed = False
         try:
             return self._read(block)
-        except (HPACKError, IndexError, UnicodeDecodeError):
+        except (HPACKError, IndexError):
             raise ConnectionBroken(Code.COMPRESSION_ERROR, "header-block") from None
 
     def _read(self, block: bytes) -> tuple[Headers, int]:
@@ -80,10 +82,9 @@ class BlockReader:
         while at < end:
             byte = block[at]
             if byte & 0x80:
-                if byte & 0x7F <= 61:
-                    # The IndexError of index 0 is COMPRESSION_ERROR, as it should be.
+                if 0x80 < byte <= 0x80 + len(_STATIC):
                     at += 1
-                    field = _STATIC[(byte & 0x7F) - 1] if byte & 0x7F else table.get_by_index(0)
+                    field = _STATIC[byte - 0x81]
                 else:
                     index, at = _integer(block, at, 0x7F)
                     field = table.get_by_index(index)
@@ -92,7 +93,7 @@ class BlockReader:
                 table.add(name, value)
                 field = (name, value)
             elif byte & 0x20:
-                if fields:
+                if size:
                     raise HPACKError("size update after the first field")
                 newest, at = _integer(block, at, 0x1F)
                 if newest > TABLE_SIZE:

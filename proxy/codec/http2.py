@@ -17,11 +17,29 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 # RFC 9113 §8.2.1: no NUL, CR, LF; no blanks at the ends. RFC 9110 §5.5 forbids the other controls.
 _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_PATH = re.compile(rb"/[!-~\x80-\xff]*|\*")
-_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.%]+\]|[0-9A-Za-z\-._~%!$&'()*+;=]*)(?::[0-9]*)?")
+# RFC 9113 §8.3.1: path and query; a fragment is nothing that a server should see.
+_PATH = re.compile(rb"/[!\"$-~\x80-\xff]*|\*")
+_AUTHORITY = re.compile(
+    rb"(?:(?:\[[0-9A-Fa-f:.%]+\]|[0-9A-Za-z\-._~%!$&'()*+;=]+)(?::[0-9]{0,5})?)?"
+)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _FORBIDDEN = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+# RFC 9110 §6.5.1: fields that frame, route or authenticate a message mean nothing after its body.
+_NEVER_TRAILERS = frozenset(
+    (
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"host",
+        b"te",
+        b"trailer",
+        b"tulle-client-id",
+        ORIGINAL,
+    )
 )
 _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 
@@ -64,7 +82,7 @@ def read_request(fields: Headers, *, end: bool) -> RequestHead:
         target,
         authority,
         _joined_cookies(headers),
-        body=_body(headers, end=end),
+        body=_request_body(headers, end=end),
         expects_continue=(b"expect", b"100-continue") in headers,
         protocol="grpc" if _is_grpc(headers) else "http/2",
     )
@@ -79,13 +97,22 @@ def read_response(fields: Headers, *, end: bool, method: bytes) -> ResponseHead:
     status = int(text)
     if status == 101 or (status < 200 and end):
         raise Malformed("interim-response")
-    bodiless = end or status < 200 or status in (204, 304) or method == b"HEAD"
-    return ResponseHead(status, headers, body=_body(headers, end=bodiless))
+    length = _length(headers)
+    if status < 200 or status == 204:
+        # RFC 9110 §8.6: such a response has no length to tell.
+        headers = [field for field in headers if field[0] != b"content-length"]
+        return ResponseHead(status, headers)
+    if method == b"HEAD" or status == 304:
+        return ResponseHead(status, headers)
+    if end and length > 0:
+        raise Malformed("content-length")
+    return ResponseHead(status, headers, body=length)
 
 
 def read_trailers(fields: Headers) -> Headers:
-    """The fields of a trailer section. Raises Malformed."""
-    return _split(fields, frozenset())[1]
+    """The fields of a trailer section, without those that have no place there. Raises Malformed."""
+    trailers = _split(fields, frozenset())[1]
+    return [field for field in trailers if field[0] not in _NEVER_TRAILERS]
 
 
 def request_fields(head: RequestHead, extra: Headers | tuple[()] = ()) -> Headers:
@@ -129,13 +156,24 @@ def _split(fields: Headers, known: frozenset[bytes]) -> tuple[dict[bytes, bytes]
     return pseudo, headers
 
 
-def _body(headers: Headers, *, end: bool) -> int:
-    lengths = {value for name, value in headers if name == b"content-length"}
-    if len(lengths) > 1 or any(not _LENGTH.fullmatch(value) for value in lengths):
+def _request_body(headers: Headers, *, end: bool) -> int:
+    length = _length(headers)
+    if not end:
+        return length
+    # RFC 9113 §8.1.1; in HTTP/1.1 the application would wait for it, and take the next request for it.
+    if length > 0:
         raise Malformed("content-length")
-    if end:
-        return NO_BODY
-    return int(lengths.pop()) if lengths else UNKNOWN
+    return NO_BODY
+
+
+def _length(headers: Headers) -> int:
+    """What `content-length` says; UNKNOWN if it is not there."""
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if not lengths:
+        return UNKNOWN
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise Malformed("content-length")
+    return int(lengths[0])
 
 
 def _joined_cookies(headers: Headers) -> Headers:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from proxy.codec import frames, http2
+from proxy.codec import http2
 from proxy.codec.frames import (
     LARGEST_WINDOW,
     PREFACE,
@@ -11,25 +11,45 @@ from proxy.codec.frames import (
     Setting,
     StreamBroken,
 )
-from proxy.codec.header_blocks import write_block
+from proxy.codec.header_blocks import LIST_LIMIT, write_block
 from proxy.codec.heads import UNKNOWN, Headers, ResponseHead
 from proxy.codec.http2 import Malformed
-from proxy.refusals import BadResponse, NotProcessed, Refusal, ResponseLost, ResponseReset
+from proxy.refusals import (
+    BadResponse,
+    NotProcessed,
+    Overloaded,
+    Refusal,
+    ResponseLost,
+    ResponseReset,
+    TooSlow,
+)
 from proxy.session.exchange import Exchange
 from proxy.session.http2_connection import Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.transport.stream import Stream, resume
 from proxy.transport.sweep import Sweep
+from proxy.transport.waiting import adopt
 
 IDLE_SECONDS = 60.0
 """A connection without streams is kept for so long."""
 MOST_STREAMS = 1024
 """Streams on one connection, even if the endpoint allows more."""
+_HEAD_FIRST = UNKNOWN - 1
+"""In the place of a body's length: there cannot be a body yet."""
 
 
 class Http2Client(Http2Connection):
     """One connection to an endpoint. `lost(client)` is called once, when no exchange can begin on it."""
+
+    __slots__ = (
+        "_heads",
+        "_lost",
+        "_next",
+        "_used_at",
+    )
+
+    serves = False
 
     def __init__(self, stream: Stream, sweep: Sweep, lost: Callable[["Http2Client"], None]) -> None:
         super().__init__(stream, sweep)
@@ -37,9 +57,20 @@ class Http2Client(Http2Connection):
         self._heads: Memo[ResponseHead] = Memo()
         self._next = 1
         self._used_at = self.now
-        stream.set_protocol(self)
+        early = adopt(stream, self)
         self.begin({Setting.ENABLE_PUSH: 0}, PREFACE)
+        # Later, as the loop would tell it: nobody knows of this session yet.
+        if early:
+            self._loop.call_soon(self.data_received, early)
+        if stream.is_closing():
+            # It broke before it was ours, and will not tell us.
+            self._loop.call_soon(self.connection_lost, None)
         resume(stream)
+
+    @property
+    def opened(self) -> int:
+        """See Http2Connection."""
+        return self._next >> 1
 
     @property
     def usable(self) -> bool:
@@ -68,7 +99,7 @@ class Http2Client(Http2Connection):
             block = write_block(http2.request_fields(request, extra))
             request.block = (extra, block)
         end = exchange.request_done and not exchange.pending and not exchange.trailers
-        self.write(frames.headers(number, block, end=end))
+        self.send_block(number, block, end)
         stream.local_closed = end
         exchange.attach(stream)
 
@@ -79,16 +110,15 @@ class Http2Client(Http2Connection):
         if not self.streams:
             self.close()
 
-    def expired(self) -> None:
-        """Keep-alive; and an end to a connection that nobody uses."""
-        now = self._loop.time()
+    def look(self, now: float) -> float:
+        """Is this connection used?"""
         if self.streams:
             self._used_at = now
-        elif now - self._used_at > IDLE_SECONDS:
+        elif now >= self._used_at + IDLE_SECONDS:
             self._retire()
             self.go_away(0, Code.NO_ERROR)
             self.close()
-        super().expired()
+        return self._used_at + IDLE_SECONDS
 
     def is_idle(self, stream: int) -> bool:
         """See Http2Connection: only we open streams."""
@@ -108,15 +138,16 @@ class Http2Client(Http2Connection):
             self._trailers(found, block, end=end)
             return
         head = self._heads.get(block, end)
-        if head is None:
+        if head is None or (not end and found.exchange.request.method == b"HEAD"):
+            # A response to HEAD may look like one that has a body.
             head = self._read_head(found, block, end=end)
         found.response(head, end=end)
 
     def _read_head(self, stream: "ClientStream", block: bytes, *, end: bool) -> ResponseHead:
-        fields = self.read_block(block)
+        fields, size = self.read_block(block)
         if self.tables_changed:
             self._heads.clear()
-        if fields is None:
+        if size > LIST_LIMIT:
             raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, "header-list-size")
         method = stream.exchange.request.method
         try:
@@ -124,14 +155,14 @@ class Http2Client(Http2Connection):
         except Malformed as error:
             raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
         if not self.tables_changed and method != b"HEAD" and head.status >= 200:
-            self._heads.put(block, end, head)
+            self._heads.put(block, end, head, size)
         return head
 
     def _trailers(self, stream: "ClientStream", block: bytes, *, end: bool) -> None:
-        fields = self.read_block(block)
+        fields, size = self.read_block(block)
         if self.tables_changed:
             self._heads.clear()
-        if fields is None or not end:
+        if size > LIST_LIMIT or not end:
             raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, "trailers")
         try:
             trailers = http2.read_trailers(fields)
@@ -148,9 +179,11 @@ class Http2Client(Http2Connection):
             self.forget(stream)
             stream.was_reset(Code.REFUSED_STREAM)
 
-    def over(self, error: Exception | None) -> None:
+    def end(self, error: Exception | None) -> None:
         """See Http2Connection."""
+        # First, so that nothing is tried again here.
         self._retire()
+        super().end(error)
 
     def _retire(self) -> None:
         lost, self._lost = self._lost, None
@@ -164,7 +197,7 @@ class ClientStream(Http2Stream):
     __slots__ = ("exchange", "responded")
 
     def __init__(self, connection: Http2Client, number: int, exchange: Exchange) -> None:
-        super().__init__(connection, number, UNKNOWN)
+        super().__init__(connection, number, _HEAD_FIRST)
         self.exchange = exchange
         self.responded = False
         """The final head has come."""
@@ -172,12 +205,11 @@ class ClientStream(Http2Stream):
     def response(self, head: ResponseHead, *, end: bool) -> None:
         """A head has come."""
         if head.status < 200:
+            self.connection.chore()
             self.exchange.informational(head)
             return
         self.responded = True
-        if head.body != UNKNOWN and not end:
-            bodiless = self.exchange.request.method == b"HEAD" or head.status in (204, 304)
-            self._expected = 0 if bodiless else head.body
+        self._expected = head.body
         if end:
             self._close_remote()
             self.complete()
@@ -185,8 +217,6 @@ class ClientStream(Http2Stream):
 
     def body(self, data: bytes, *, end: bool) -> None:
         """Some of the response's body."""
-        if not self.responded:
-            raise StreamBroken(self.id, Code.PROTOCOL_ERROR, "data-before-headers")
         if end:
             self.complete()
         self.exchange.response_data(data, end)
@@ -228,3 +258,11 @@ class ClientStream(Http2Stream):
         self.exchange.response_failed(
             BadResponse(str(error)) if broken else ResponseLost(str(error or "closed"))
         )
+
+    def stalled(self) -> None:
+        """The endpoint takes no more of the request."""
+        self.exchange.response_failed(TooSlow("takes no more of the request"))
+
+    def overflowed(self) -> None:
+        """The endpoint takes less of the request than comes."""
+        self.exchange.response_failed(Overloaded("too much waits for slow endpoints"))

@@ -1,11 +1,9 @@
 """What both ends of an HTTP/2 connection do: frames, flow control, keep-alive, limits, farewell (RFC 9113).
 
-A role (http2_server, http2_client) says what a header block means and which streams there may be. All
-that one wake-up produces is written at once: for TLS that is one record instead of many.
+A role (http2_server, http2_client) says what a header block means and which streams there may be.
 """
 
-import asyncio
-from collections import deque
+from typing import ClassVar
 
 from proxy.codec import frames
 from proxy.codec.frames import (
@@ -23,8 +21,9 @@ from proxy.codec.frames import (
 )
 from proxy.codec.header_blocks import LIST_LIMIT, BlockReader
 from proxy.codec.heads import Headers
+from proxy.session.http2_output import Http2Output
 from proxy.session.http2_stream import Http2Stream
-from proxy.session.patience import Patience
+from proxy.session.patience import SMALL_INCREMENT, Patience
 from proxy.transport.stream import Stream
 from proxy.transport.sweep import NEVER, Sweep
 
@@ -35,60 +34,69 @@ STREAMS_LIMIT = 256
 BLOCK_LIMIT = 2 * LIST_LIMIT
 BLOCK_FRAMES = 16
 """Bytes, and frames, of one header block: more is a flood (CVE-2024-27316)."""
+BLOCK_SECONDS = 10.0
+"""For the first SETTINGS to come, and for a header block from its first frame to its last."""
 PING_SECONDS = 10.0
 PONG_SECONDS = 3.0
 """A connection on which nothing came for PING_SECONDS is asked, and given up after PONG_SECONDS more."""
-RECENT_LIMIT = 256
-"""Streams that we ended and of which the peer may not have heard yet."""
+STALL_SECONDS = 60.0
+"""A stream that has data waiting, of which the peer takes nothing for so long, is given up."""
 _PING = b"tulle?\0\0"
+_GREETING: tuple[int, int, list[bytes]] = (0, 0, [])
+"""In the place of a header block that is not complete: the first SETTINGS have not come (§3.4)."""
 _unpack = HEAD.unpack_from
 
 
-class Http2Connection(asyncio.Protocol):
-    """One end of a connection. Roles implement `headers`, `accepts` and `over`."""
+class Http2Connection(Http2Output):
+    """One end of a connection. Roles implement what raises NotImplementedError here."""
+
+    __slots__ = (
+        "_asked_at",
+        "_block",
+        "_block_at",
+        "_buffer",
+        "_heard_at",
+        "_left_at",
+        "_patience",
+        "_reader",
+        "_received",
+        "_sweep",
+        "largest_peer_stream",
+        "most_streams",
+        "now",
+    )
+
+    serves: ClassVar[bool]
+    """Whether this is the server's end: the peer opens the streams."""
 
     def __init__(self, stream: Stream, sweep: Sweep) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._sweep = sweep
-        self._loop = asyncio.get_running_loop()
         self._reader = BlockReader()
         self._buffer = b""
-        self._out: list[bytes] = []
-        self._block: tuple[int, int, list[bytes]] | None = None
+        self._block: tuple[int, int, list[bytes]] | None = _GREETING
         """Stream, flags and fragments of a header block that goes on in CONTINUATION frames."""
-        self.streams: dict[int, Http2Stream] = {}
-        self.window = DEFAULT_WINDOW
-        """What we may send on all streams."""
-        self.initial_window = DEFAULT_WINDOW
-        self.clogged = False
-        """The socket takes no more for now."""
-        self.waiting: dict[Http2Stream, None] = {}
-        """Streams that hold data which a window or the socket does not let out, in order."""
         self.now = self._loop.time()
         """Loop time of this wake-up."""
-        self._heard_at = self.now
-        self._asked = False
+        self._block_at = self._heard_at = self.now
+        self._asked_at = 0.0
+        self._left_at = 0.0
+        """When the socket of a connection that is clogged was last seen to take something."""
         self._received = 0
-        self._recent: deque[int] = deque(maxlen=RECENT_LIMIT)
         self._patience = Patience()
         self.most_streams = 100
         """Streams that the peer lets us have; as long as it has said nothing, what RFC 9113 suggests."""
         self.largest_peer_stream = 0
-        self.leaving = False
-        """A GOAWAY was sent."""
-        self.left = False
-        """A GOAWAY came."""
-        self.deadline = NEVER
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} streams={len(self.streams)} window={self.window}>"
 
-    @property
-    def closing(self) -> bool:
-        """Whether the connection is over, or will be."""
-        return self._stream.is_closing()
-
     # For roles.
+
+    @property
+    def opened(self) -> int:
+        """How many streams were opened so far."""
+        raise NotImplementedError
 
     def headers(self, stream: int, block: bytes, *, end: bool) -> None:
         """A header block came on a stream."""
@@ -98,71 +106,31 @@ class Http2Connection(asyncio.Protocol):
         """Whether a stream has not been opened yet (RFC 9113 §5.1)."""
         raise NotImplementedError
 
-    def over(self, error: Exception | None) -> None:
-        """The connection is gone; `streams` are those that were open."""
-        raise NotImplementedError
+    def peer_left(self, last: int) -> None:
+        """The peer will not look at streams of ours above `last`."""
+
+    def look(self, now: float) -> float:
+        """Do what is due; when to look again (loop time, seconds)."""
+        return NEVER
+
+    def over(self) -> None:
+        """The connection is gone."""
 
     def begin(self, settings: dict[Setting, int], preface: bytes = b"") -> None:
         """Say what we allow."""
         self._sweep.add(self)
-        self.deadline = self.now + PING_SECONDS
+        self.deadline = self._block_at + BLOCK_SECONDS
         self.write(
             preface
             + frames.settings({Setting.INITIAL_WINDOW_SIZE: DEFAULT_WINDOW, **settings})
             + frames.window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW)
         )
 
-    # Out.
-
-    def write(self, data: bytes) -> None:
-        """Send with whatever else this wake-up produces."""
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(data)
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if out and not self._stream.is_closing():
-            self._stream.write(b"".join(out) if len(out) > 1 else out[0])
-
-    def forget(self, stream: Http2Stream) -> None:
-        """A stream is over on both sides."""
-        self.streams.pop(stream.id, None)
-        self.waiting.pop(stream, None)
-        if (self.leaving or self.left) and not self.streams:
-            self.close()
-
-    def reset(self, stream: int, code: Code) -> None:
-        """End a stream that the peer may still think is open."""
-        self._recent.append(stream)
-        self.write(frames.rst_stream(stream, code))
-
-    def close(self) -> None:
-        """Send what is waiting to be sent, then close."""
-        self._flush()
-        self._stream.close()
-
-    def go_away(self, last: int, code: Code, word: bytes = b"") -> None:
-        """Tell the peer which streams will still be looked at."""
-        self.leaving = True
-        self.write(frames.goaway(last, code, word))
-
-    def let_out(self) -> None:
-        """Windows have opened, or the socket has room: send what waited, a turn for each stream."""
-        while self.waiting and self.window > 0 and not self.clogged:
-            for stream in list(self.waiting):
-                if self.window <= 0 or self.clogged:
-                    return
-                stream.let_out(FRAME_LIMIT)
-            if all(stream.window <= 0 for stream in self.waiting):
-                return
-
     # In.
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer."""
         self.now = self._heard_at = self._loop.time()
-        self._asked = False
         if self._buffer:
             data = self._buffer + data
         at, end = 0, len(data)
@@ -187,8 +155,8 @@ class Http2Connection(asyncio.Protocol):
         self._buffer = data[at:] if at < end else b""
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is not None and (kind != Kind.CONTINUATION or stream != self._block[0]):
-            raise ConnectionBroken(Code.PROTOCOL_ERROR, "continuation-expected")
+        if self._block is not None:
+            self._in_turn(kind, flags, stream)
         if kind == Kind.DATA:
             self._data(stream, flags, payload)
         elif kind == Kind.HEADERS:
@@ -212,7 +180,27 @@ class Http2Connection(asyncio.Protocol):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "push-promise")
         else:
             # §5.5: what is not known is ignored, within reason.
-            self._patience.chore(self.now)
+            self.chore()
+
+    def _in_turn(self, kind: int, flags: int, stream: int) -> None:
+        """Only one frame can be next; raises ConnectionBroken if this is another."""
+        assert self._block is not None
+        if self._block is not _GREETING:
+            if kind != Kind.CONTINUATION or stream != self._block[0]:
+                raise ConnectionBroken(Code.PROTOCOL_ERROR, "continuation-expected")
+        elif kind != Kind.SETTINGS or flags & Flag.ACK:
+            raise ConnectionBroken(Code.PROTOCOL_ERROR, "settings-expected")
+        else:
+            self._block = None
+
+    def chore(self) -> None:
+        """A frame that brought no traffic; raises ConnectionBroken if there were too many."""
+        self._patience.chore(self.now, self.opened)
+
+    def _count_reset(self) -> None:
+        """A stream of the peer's was reset; raises ConnectionBroken if there were too many."""
+        if self.serves:
+            self._patience.reset(self.now, self.opened)
 
     def _data(self, stream: int, flags: int, payload: bytes) -> None:
         if not stream:
@@ -228,7 +216,7 @@ class Http2Connection(asyncio.Protocol):
         if flags & Flag.PADDED:
             payload = frames.unpadded(flags, payload)
         if not payload and not flags & Flag.END_STREAM:
-            self._patience.chore(self.now)
+            self.chore()
         found = self.streams.get(stream)
         if found is None or found.remote_closed:
             self._closed(stream, found)
@@ -240,6 +228,7 @@ class Http2Connection(asyncio.Protocol):
         if self.is_idle(stream):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "idle-stream")
         if found is None and stream in self._recent:
+            self.chore()
             return
         raise StreamBroken(stream, Code.STREAM_CLOSED, "closed-stream")
 
@@ -259,6 +248,8 @@ class Http2Connection(asyncio.Protocol):
             self.headers(stream, payload, end=bool(flags & Flag.END_STREAM))
         else:
             self._block = (stream, flags, [payload])
+            self._block_at = self.now
+            self.deadline = min(self.deadline, self.now + BLOCK_SECONDS)
 
     def _continuation(self, stream: int, flags: int, payload: bytes) -> None:
         if self._block is None:
@@ -271,10 +262,9 @@ class Http2Connection(asyncio.Protocol):
             self._block = None
             self.headers(stream, b"".join(parts), end=bool(first & Flag.END_STREAM))
 
-    def read_block(self, block: bytes) -> Headers | None:
-        """The fields of a block, each of which must be read in its turn; None if they are too many."""
-        fields, size = self._reader.read(block)
-        return None if size > LIST_LIMIT else fields
+    def read_block(self, block: bytes) -> tuple[Headers, int]:
+        """The fields of a block, and their size: see BlockReader. Each must be read in its turn."""
+        return self._reader.read(block)
 
     @property
     def tables_changed(self) -> bool:
@@ -288,24 +278,24 @@ class Http2Connection(asyncio.Protocol):
         if not stream:
             if not increment:
                 raise ConnectionBroken(Code.PROTOCOL_ERROR, "window-increment")
-            self.window += increment
-            if self.window > LARGEST_WINDOW:
-                raise ConnectionBroken(Code.FLOW_CONTROL_ERROR, "window-overflow")
-            if self.waiting:
-                self.let_out()
+            if not self.widen(increment):
+                self.chore()
             return
-        self._patience.chore(self.now)
         found = self.streams.get(stream)
         if found is None:
             if self.is_idle(stream):
                 raise ConnectionBroken(Code.PROTOCOL_ERROR, "idle-stream")
+            self.chore()
             return
         if not increment:
             raise StreamBroken(stream, Code.PROTOCOL_ERROR, "window-increment")
         found.window += increment
         if found.window > LARGEST_WINDOW:
             raise StreamBroken(stream, Code.FLOW_CONTROL_ERROR, "window-overflow")
-        if found in self.waiting:
+        if increment < SMALL_INCREMENT and found.window > self.initial_window:
+            self.chore()
+        if found.pending and found.window > 0:
+            self.waiting[found] = None
             self.let_out()
 
     def _rst_stream(self, stream: int, payload: bytes) -> None:
@@ -313,44 +303,43 @@ class Http2Connection(asyncio.Protocol):
             raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "rst-stream-size")
         if not stream or self.is_idle(stream):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "idle-stream")
-        self._patience.chore(self.now)
+        self.chore()
         found = self.streams.get(stream)
         if found is not None:
-            self._patience.reset(self.now)
+            self._count_reset()
             self.forget(found)
             found.was_reset(int.from_bytes(payload, "big"))
 
     def _settings(self, stream: int, flags: int, payload: bytes) -> None:
         if stream:
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "settings-on-a-stream")
+        self.chore()
         if flags & Flag.ACK:
             if payload:
                 raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "settings-size")
             return
-        self._patience.chore(self.now)
+        window = self.initial_window
         for key, value in frames.read_settings(payload):
             if key == Setting.INITIAL_WINDOW_SIZE:
-                self._move_windows(value)
+                # The last one counts: with nothing between them, those before it move windows to and fro.
+                window = value
             elif key == Setting.MAX_CONCURRENT_STREAMS:
                 self.most_streams = value
+            elif key == Setting.HEADER_TABLE_SIZE:
+                self.resize_table(value)
+            elif key == Setting.ENABLE_PUSH and value and not self.serves:
+                raise ConnectionBroken(Code.PROTOCOL_ERROR, "enable-push")
         self.write(frames.frame(Kind.SETTINGS, Flag.ACK, 0))
-        self.let_out()
-
-    def _move_windows(self, value: int) -> None:
-        """§6.9.2: the change applies to open streams, whose windows may become negative."""
-        moved, self.initial_window = value - self.initial_window, value
-        for stream in self.streams.values():
-            stream.window += moved
-            if stream.window > LARGEST_WINDOW:
-                raise ConnectionBroken(Code.FLOW_CONTROL_ERROR, "window-overflow")
+        if window != self.initial_window:
+            self.widen_streams(window)
 
     def _ping(self, stream: int, flags: int, payload: bytes) -> None:
         if stream:
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "ping-on-a-stream")
         if len(payload) != 8:
             raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "ping-size")
+        self.chore()
         if not flags & Flag.ACK:
-            self._patience.chore(self.now)
             self.write(frames.frame(Kind.PING, Flag.ACK, 0, payload))
 
     def _goaway(self, stream: int, payload: bytes) -> None:
@@ -358,13 +347,11 @@ class Http2Connection(asyncio.Protocol):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "goaway-on-a-stream")
         if len(payload) < 8:
             raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "goaway-size")
+        self.chore()
         self.left = True
         self.peer_left(int.from_bytes(payload[:4], "big") & 0x7FFFFFFF)
         if not self.streams:
             self.close()
-
-    def peer_left(self, last: int) -> None:
-        """The peer will not look at streams of ours above `last`."""
 
     def _priority(self, stream: int, payload: bytes) -> None:
         if not stream:
@@ -373,23 +360,30 @@ class Http2Connection(asyncio.Protocol):
             raise StreamBroken(stream, Code.FRAME_SIZE_ERROR, "priority-size")
         if int.from_bytes(payload[:4], "big") & 0x7FFFFFFF == stream:
             raise StreamBroken(stream, Code.PROTOCOL_ERROR, "self-dependency")
-        self._patience.chore(self.now)
+        self.chore()
 
     # Ends.
 
     def _break_stream(self, error: StreamBroken) -> None:
-        self._patience.reset(self.now)
+        """Reset a stream, or nothing less than the connection if there is no such stream (§5.1)."""
+        if self.is_idle(error.stream):
+            raise ConnectionBroken(error.code, error.word)
+        self._count_reset()
         found = self.streams.get(error.stream)
         self.reset(error.stream, error.code)
         if found is not None:
             self.forget(found)
             found.was_reset(error.code)
 
+    def overflowed(self, stream: Http2Stream) -> None:
+        """What a stream has waiting is more than may wait: its exchange hears of it when it has spoken."""
+        self._loop.call_soon(stream.overflowed)
+
     def _break(self, error: ConnectionBroken) -> None:
         self._buffer = b""
         self.go_away(self.largest_peer_stream, error.code, error.word.encode())
         self.close()
-        self._end(error)
+        self.end(error)
 
     def eof_received(self) -> bool:
         """The peer writes no more: nothing can be finished."""
@@ -398,34 +392,62 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
-        self._end(error)
-
-    def _end(self, error: Exception | None) -> None:
         self._sweep.discard(self)
-        self.deadline = NEVER
+        self.end(error)
+        self.over()
+
+    def end(self, error: Exception | None) -> None:
+        """End what is open: nothing will come any more."""
         self.leaving = True
-        streams, self.streams, self.waiting = self.streams, {}, {}
+        streams, self.streams = self.streams, {}
         for stream in streams.values():
+            if stream.pending:
+                stream.drop()
             stream.lost(error)
-        self.over(error)
-
-    def pause_writing(self) -> None:
-        """The socket takes no more."""
-        self.clogged = True
-
-    def resume_writing(self) -> None:
-        """The socket has room."""
-        self.clogged = False
-        self.let_out()
 
     def expired(self) -> None:
-        """Nothing may have come for a while: ask, and do not wait long for the answer."""
+        """Something may be late: what was begun, the peer's answer, or its taking of what waits for it."""
         now = self._loop.time()
-        if self._asked:
+        if self.closing:
+            self.deadline = NEVER
             self._stream.abort()
-        elif now - self._heard_at < PING_SECONDS:
-            self.deadline = self._heard_at + PING_SECONDS
+        elif self._block is not None and now >= self._block_at + BLOCK_SECONDS:
+            is_first = self._block is _GREETING
+            code = Code.SETTINGS_TIMEOUT if is_first else Code.ENHANCE_YOUR_CALM
+            self._break(ConnectionBroken(code, "settings" if is_first else "header-block-time"))
         else:
-            self._asked = True
-            self.deadline = now + PONG_SECONDS
+            if self.backlog.size or self.clogged:
+                self._end_stalled(now)
+            due = min(self.look(now), self._keep_alive(now))
+            if self._block is not None:
+                due = min(due, self._block_at + BLOCK_SECONDS)
+            if not self.closing:
+                self.deadline = due
+
+    def _keep_alive(self, now: float) -> float:
+        """Ask a peer that is silent, and do not wait long for the answer; when to look again."""
+        if self._heard_at + PING_SECONDS > now:
+            return self._heard_at + PING_SECONDS
+        if self._asked_at <= self._heard_at:
+            self._asked_at = now
             self.write(frames.frame(Kind.PING, 0, 0, _PING))
+        elif now >= self._asked_at + PONG_SECONDS:
+            self._stream.abort()
+        return self._asked_at + PONG_SECONDS
+
+    def _end_stalled(self, now: float) -> None:
+        """Look what has moved since somebody looked last."""
+        if self.clogged:
+            left = self._stream.get_write_buffer_size()
+            if left < self._left:
+                self._left_at = now
+            elif now >= self._left_at + STALL_SECONDS:
+                self._stream.abort()
+            self._left = left
+            return
+        for stream in [stream for stream in self.streams.values() if stream.pending]:
+            if not stream.stalled_at:
+                stream.stalled_at = now
+            elif now >= stream.stalled_at + STALL_SECONDS:
+                stream.abandon(Code.CANCEL)
+                stream.stalled()

@@ -15,17 +15,20 @@ from proxy.codec.header_blocks import LIST_LIMIT, write_block
 from proxy.codec.heads import BadMessage, RequestHead, ResponseHead
 from proxy.codec.http2 import Malformed
 from proxy.decide.answer import answer
+from proxy.refusals import Overloaded
 from proxy.session.exchange import Exchange
 from proxy.session.host import Host
-from proxy.session.http2_connection import RECENT_LIMIT, STREAMS_LIMIT, Http2Connection
+from proxy.session.http2_connection import STREAMS_LIMIT, Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.transport.stream import Stream, resume
-from proxy.transport.sweep import Sweep
+from proxy.transport.sweep import NEVER, Sweep
+from proxy.transport.waiting import adopt
 
 _ALL_STREAMS = LARGEST_WINDOW
 _NOTICE_SECONDS = 1.0
 """Between the first GOAWAY, which only warns, and the one that names the last stream (§6.8)."""
+_SKIPS_LIMIT = 64
 _SETTINGS = {
     Setting.MAX_CONCURRENT_STREAMS: STREAMS_LIMIT,
     Setting.MAX_HEADER_LIST_SIZE: LIST_LIMIT,
@@ -35,39 +38,70 @@ _SETTINGS = {
 class Http2Server(Http2Connection):
     """One client connection. `host` is given each request."""
 
+    __slots__ = (
+        "_begun",
+        "_draining",
+        "_heads",
+        "_host",
+        "_last_stream",
+        "_preface",
+        "_skipped",
+        "_warned_at",
+    )
+
+    serves = True
+
     def __init__(self, stream: Stream, host: Host, sweep: Sweep) -> None:
         super().__init__(stream, sweep)
         self._host = host
         self._heads: Memo[RequestHead] = Memo()
-        self._finished: deque[int] = deque(maxlen=RECENT_LIMIT)
+        self._skipped: deque[range] = deque(maxlen=_SKIPS_LIMIT)
+        """Streams that the client passed over, and cannot open any more."""
         self._preface = PREFACE
         self._last_stream = _ALL_STREAMS
         """What our GOAWAY named: streams above it are not looked at."""
+        self._begun = self._draining = False
         self._warned_at = 0.0
+
+    @property
+    def opened(self) -> int:
+        """See Http2Connection."""
+        return self.largest_peer_stream >> 1
 
     def start(self, early: bytes = b"") -> None:
         """Begin, with what was read from the connection already."""
-        self._stream.set_protocol(self)
+        early += adopt(self._stream, self)
+        self._begun = True
         self.begin(_SETTINGS)
+        if self._draining:
+            self._warn()
         if early:
             self.data_received(early)
         resume(self._stream)
 
     def drain(self) -> None:
         """Ask the client to go elsewhere; what is on its way is finished."""
-        if not self._warned_at:
-            self._warned_at = self._loop.time()
-            self.write(frames.goaway(_ALL_STREAMS, Code.NO_ERROR))
-            self.deadline = self._warned_at + _NOTICE_SECONDS
+        if not self._draining:
+            self._draining = True
+            if self._begun:
+                self._warn()
 
-    def expired(self) -> None:
-        """Keep-alive; or a client that was asked to go has had the time to hear it."""
-        if self._warned_at and not self.leaving:
-            self._last_stream = self.largest_peer_stream
-            self.go_away(self._last_stream, Code.NO_ERROR)
-            if not self.streams:
-                self.close()
-        super().expired()
+    def _warn(self) -> None:
+        self._warned_at = self._loop.time()
+        self.write(frames.goaway(_ALL_STREAMS, Code.NO_ERROR))
+        self.deadline = min(self.deadline, self._warned_at + _NOTICE_SECONDS)
+
+    def look(self, now: float) -> float:
+        """A client that was asked to go has had the time to hear it?"""
+        if not self._warned_at or self.leaving:
+            return NEVER
+        if now < self._warned_at + _NOTICE_SECONDS:
+            return self._warned_at + _NOTICE_SECONDS
+        self._last_stream = self.largest_peer_stream
+        self.go_away(self._last_stream, Code.NO_ERROR)
+        if not self.streams:
+            self.close()
+        return NEVER
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client; the first must be the preface (§3.4)."""
@@ -96,6 +130,8 @@ class Http2Server(Http2Connection):
             return
         if not stream & 1:
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "even-stream")
+        if stream != self.largest_peer_stream + 2:
+            self._skipped.append(range(self.largest_peer_stream + 1, stream))
         self.largest_peer_stream = stream
         head = self._heads.get(block, end)
         if head is None:
@@ -105,6 +141,8 @@ class Http2Server(Http2Connection):
         if len(self.streams) >= STREAMS_LIMIT:
             raise StreamBroken(stream, Code.REFUSED_STREAM, "too-many-streams")
         if stream > self._last_stream:
+            # §6.8: our GOAWAY said so.
+            self.expect_more(stream)
             return
         opened = ServerStream(self, stream, head)
         self.streams[stream] = opened
@@ -115,10 +153,10 @@ class Http2Server(Http2Connection):
 
     def _read_head(self, stream: int, block: bytes, *, end: bool) -> RequestHead | None:
         """Read a head that was not seen lately; None if the request is already answered."""
-        fields = self.read_block(block)
+        fields, size = self.read_block(block)
         if self.tables_changed:
             self._heads.clear()
-        if fields is None:
+        if size > LIST_LIMIT:
             self._too_large(stream, end=end)
             return None
         try:
@@ -127,23 +165,26 @@ class Http2Server(Http2Connection):
             self._host.rejected(BadMessage(error.word))
             raise StreamBroken(stream, Code.PROTOCOL_ERROR, error.word) from None
         if not self.tables_changed:
-            self._heads.put(block, end, head)
+            self._heads.put(block, end, head, size)
         return head
 
     def _not_new(self, stream: int, block: bytes, *, end: bool) -> None:
         """A header block on a stream that was opened, or passed over, before."""
-        fields = self.read_block(block)
+        fields, size = self.read_block(block)
         if self.tables_changed:
             self._heads.clear()
         found = self.streams.get(stream)
         if found is None:
             if stream in self._recent:
+                self.chore()
                 return
-            code = Code.STREAM_CLOSED if stream in self._finished else Code.PROTOCOL_ERROR
+            # §5.1.1: a stream that was passed over is closed, too, but never was open.
+            skipped = any(stream in streams for streams in self._skipped)
+            code = Code.PROTOCOL_ERROR if skipped else Code.STREAM_CLOSED
             raise ConnectionBroken(code, "closed-stream")
         if found.remote_closed:
             raise StreamBroken(stream, Code.STREAM_CLOSED, "closed-stream")
-        if not end or fields is None:
+        if not end or size > LIST_LIMIT:
             raise StreamBroken(stream, Code.PROTOCOL_ERROR, "trailers")
         try:
             trailers = http2.read_trailers(fields)
@@ -156,20 +197,16 @@ class Http2Server(Http2Connection):
     def _too_large(self, stream: int, *, end: bool) -> None:
         error = BadMessage("head-too-long", 431)
         self._host.rejected(error)
-        block = write_block(http2.response_fields(answer(None, error)))
-        self.write(frames.headers(stream, block, end=True))
-        if not end:
+        self.send_block(stream, write_block(http2.response_fields(answer(None, error))), True)
+        if end:
+            self.chore()
+        else:
             self.reset(stream, Code.NO_ERROR)
+            self._count_reset()
 
-    def forget(self, stream: Http2Stream) -> None:
+    def over(self) -> None:
         """See Http2Connection."""
-        self._finished.append(stream.id)
-        super().forget(stream)
-
-    def over(self, error: Exception | None) -> None:
-        """See Http2Connection."""
-        host, self._host = self._host, _Nobody()
-        host.closed(self, detached=False)
+        self._host.closed(self, detached=False)
 
 
 class ServerStream(Http2Stream):
@@ -190,7 +227,7 @@ class ServerStream(Http2Stream):
         if block is None:
             block = head.block = write_block(http2.response_fields(head))
         bare = end and not data
-        self.connection.write(frames.headers(self.id, block, end=bare))
+        self.connection.send_block(self.id, block, bare)
         if bare:
             self._close_local()
         elif data:
@@ -198,12 +235,12 @@ class ServerStream(Http2Stream):
 
     def inform(self, head: ResponseHead) -> None:
         """Send an interim response."""
-        block = write_block(http2.response_fields(head))
-        self.connection.write(frames.headers(self.id, block, end=False))
+        self.connection.send_block(self.id, write_block(http2.response_fields(head)), False)
 
     def break_off(self, code: int) -> None:
-        """The response cannot be completed."""
-        self.abandon(Code(code) if code in Code.__members__.values() else Code.INTERNAL_ERROR)
+        """The response cannot be completed; NO_ERROR would say that nothing is missing."""
+        known = code in Code.__members__.values() and code != Code.NO_ERROR
+        self.abandon(Code(code) if known else Code.INTERNAL_ERROR)
 
     def detach(self) -> tuple[Stream, bytes]:
         """Tunnels are HTTP/1.1's; a stream is never one, because CONNECT is refused on it."""
@@ -241,18 +278,11 @@ class ServerStream(Http2Stream):
         self.local_closed = True
         self.exchange.request_lost()
 
+    def stalled(self) -> None:
+        """The client is as good as gone."""
+        self.exchange.request_lost()
 
-class _Nobody:
-    """The host of a connection that is over."""
-
-    def serve(self, exchange: Exchange) -> None:
-        """Nothing comes any more."""
-
-    def rejected(self, error: BadMessage) -> None:
-        """Nothing comes any more."""
-
-    def closed(self, server: object, *, detached: bool) -> None:
-        """It was told already."""
-
-    def tunnel_closed(self) -> None:
-        """There is none."""
+    def overflowed(self) -> None:
+        """The client reads too slowly for what it asks for."""
+        self.exchange.error = self.exchange.error or Overloaded("too much waits for slow clients")
+        self.exchange.request_lost()

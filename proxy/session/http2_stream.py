@@ -1,29 +1,33 @@
 """One stream of an HTTP/2 connection, as far as it is the same for both roles: windows and what waits."""
 
+from collections import OrderedDict
 from typing import Protocol as Shape
 
 from proxy.codec import frames
 from proxy.codec.frames import DEFAULT_WINDOW, FRAME_LIMIT, Code, Flag, Kind, StreamBroken
 from proxy.codec.header_blocks import write_block
 from proxy.codec.heads import UNKNOWN, Headers
+from proxy.session.backlog import Backlog
+
+_NO_TRAILERS: Headers = []
 
 
 class Connection(Shape):
     """What a stream asks of the connection that it is on."""
 
-    window: int
     initial_window: int
-    clogged: bool
+    credit: int
     now: float
     streams: "dict[int, Http2Stream]"
-    waiting: "dict[Http2Stream, None]"
+    waiting: "OrderedDict[Http2Stream, None]"
+    backlog: Backlog
 
     def write(self, data: bytes) -> None:
         """Send with whatever else this wake-up produces."""
         ...
 
-    def let_out(self) -> None:
-        """Send of what waits what can go now."""
+    def send_block(self, stream: int, block: bytes, end: bool) -> None:
+        """Send a header block."""
         ...
 
     def forget(self, stream: "Http2Stream") -> None:
@@ -34,22 +38,30 @@ class Connection(Shape):
         """End a stream that the peer may still think is open."""
         ...
 
+    def overflowed(self, stream: "Http2Stream") -> None:
+        """What a stream has waiting is more than may wait."""
+        ...
+
+    def chore(self) -> None:
+        """A frame that brought no traffic; raises ConnectionBroken if there were too many."""
+        ...
+
 
 class Http2Stream:
-    """One stream. Roles implement `body`, `hold_source`, `was_reset` and `lost`."""
+    """One stream. Roles implement what raises NotImplementedError here."""
 
     __slots__ = (
         "_ending",
         "_expected",
         "_held",
-        "_pending",
-        "_pending_size",
         "_received",
         "_trailers",
         "connection",
         "id",
         "local_closed",
+        "pending",
         "remote_closed",
+        "stalled_at",
         "window",
     )
 
@@ -61,14 +73,20 @@ class Http2Stream:
         self.remote_closed = False
         self.local_closed = False
         self._expected = expected
-        """Bytes of body that the peer announced; UNKNOWN if it did not."""
+        """Bytes of body that are still to come; UNKNOWN if nobody said. Below that: no body yet."""
         self._received = 0
         """Bytes that came and that the peer has not been given a new window for."""
         self._held = False
-        self._pending: list[bytes] = []
-        self._pending_size = 0
+        self.pending: bytearray | None = None
+        """What no window, or the socket, has let out yet; never empty."""
+        self.stalled_at = 0.0
+        """Since when nothing of that was let out, as far as somebody looked."""
         self._ending = False
-        self._trailers: Headers = []
+        self._trailers = _NO_TRAILERS
+
+    def __repr__(self) -> str:
+        waiting = len(self.pending or b"")
+        return f"<{type(self).__name__} {self.id} window={self.window} waiting={waiting}>"
 
     # For roles.
 
@@ -88,6 +106,14 @@ class Http2Stream:
         """The connection is gone."""
         raise NotImplementedError
 
+    def stalled(self) -> None:
+        """The peer has taken nothing for too long, and the stream was reset."""
+        raise NotImplementedError
+
+    def overflowed(self) -> None:
+        """More waited than may, and the stream was reset."""
+        raise NotImplementedError
+
     # Out.
 
     def send(self, data: bytes, end: bool = False) -> None:
@@ -96,70 +122,103 @@ class Http2Stream:
             return
         connection, size = self.connection, len(data)
         if (
-            self._pending
+            not size
             or size > FRAME_LIMIT
             or size > self.window
-            or size > connection.window
-            or connection.clogged
+            or size > connection.credit
+            or self.pending
         ):
-            self._pending.append(data)
-            self._pending_size += size
-            self._ending = end
-            connection.waiting[self] = None
-            connection.let_out()
-            if self._pending:
-                self.hold_source(True)
+            self._send_in_parts(data, end)
             return
         self.window -= size
-        connection.window -= size
+        connection.credit -= size
         connection.write(frames.frame(Kind.DATA, Flag.END_STREAM if end else 0, self.id, data))
         if end:
             self._close_local()
+
+    def _send_in_parts(self, data: bytes, end: bool) -> None:
+        """Send as much as is allowed now, and keep the rest."""
+        connection, at, size = self.connection, 0, len(data)
+        while at < size and not self.pending:
+            most = min(FRAME_LIMIT, self.window, connection.credit)
+            if most <= 0:
+                break
+            part = data[at : at + most]
+            at += len(part)
+            self.window -= len(part)
+            connection.credit -= len(part)
+            last = end and at == size
+            connection.write(frames.frame(Kind.DATA, Flag.END_STREAM if last else 0, self.id, part))
+        if at < size:
+            self._keep(data[at:], end)
+        elif self.pending:
+            self._ending = self._ending or end
+        elif end and size:
+            self._close_local()
+        elif end:
+            self._end(_NO_TRAILERS)
+
+    def _keep(self, data: bytes, end: bool) -> None:
+        connection = self.connection
+        if not connection.backlog.add(len(data)):
+            self.abandon(Code.ENHANCE_YOUR_CALM)
+            connection.overflowed(self)
+            return
+        self._ending = end
+        if self.pending:
+            self.pending += data
+            return
+        self.pending = bytearray(data)
+        self.stalled_at = 0.0
+        if self.window > 0:
+            connection.waiting[self] = None
+        self.hold_source(True)
 
     def finish(self, trailers: Headers) -> None:
         """Our body is complete."""
         if self.local_closed:
             return
-        if self._pending:
+        if self.pending:
             self._ending, self._trailers = True, trailers
         else:
             self._end(trailers)
 
-    def let_out(self, most: int) -> None:
-        """Send up to `most` bytes of what waits, as far as the windows allow."""
-        connection = self.connection
-        room = min(most, self.window, connection.window)
-        if room <= 0 and self._pending_size:
-            return
-        data = self._take(room)
-        self.window -= len(data)
-        connection.window -= len(data)
-        last = self._ending and not self._pending and not self._trailers
-        connection.write(frames.frame(Kind.DATA, Flag.END_STREAM if last else 0, self.id, data))
-        if self._pending:
-            return
-        connection.waiting.pop(self, None)
+    def let_out(self) -> bool:
+        """Send a frame of what waits, as large as the windows allow; true if there could be another."""
+        connection, pending = self.connection, self.pending
+        most = min(FRAME_LIMIT, self.window, connection.credit)
+        if most <= 0 or not pending:
+            return False
+        part = bytes(pending[:most])
+        del pending[:most]
+        size = len(part)
+        self.window -= size
+        connection.credit -= size
+        connection.backlog.remove(size)
+        self.stalled_at = 0.0
+        if pending:
+            connection.write(frames.frame(Kind.DATA, 0, self.id, part))
+            return self.window > 0
+        self.pending = None
+        last = self._ending and not self._trailers
+        connection.write(frames.frame(Kind.DATA, Flag.END_STREAM if last else 0, self.id, part))
         if last:
             self._close_local()
         elif self._ending:
             self._end(self._trailers)
         else:
             self.hold_source(False)
+        return False
 
-    def _take(self, most: int) -> bytes:
-        """Up to `most` bytes from the front of what waits."""
-        first = self._pending[0]
-        if len(first) <= most:
-            del self._pending[0]
-        else:
-            self._pending[0] = first[most:]
-            first = first[:most]
-        self._pending_size -= len(first)
-        return first
+    def drop(self) -> None:
+        """What waits is not wanted any more."""
+        self.connection.waiting.pop(self, None)
+        self.connection.backlog.remove(len(self.pending or b""))
+        self.pending = None
 
     def _end(self, trailers: Headers) -> None:
         if trailers:
-            self.connection.write(frames.headers(self.id, write_block(trailers), end=True))
+            self.connection.send_block(self.id, write_block(trailers), True)
         else:
             self.connection.write(frames.frame(Kind.DATA, Flag.END_STREAM, self.id))
         self._close_local()
@@ -183,8 +242,10 @@ class Http2Stream:
                 raise StreamBroken(self.id, Code.PROTOCOL_ERROR, "content-length")
         if end:
             self._close_remote()
-        self.body(payload, end=end)
-        if not end and not self._held and self._received >= DEFAULT_WINDOW // 2:
+            self.body(payload, end=True)
+        elif payload:
+            self.body(payload, end=False)
+        if self._received >= DEFAULT_WINDOW // 2:
             self._open_window()
 
     def ended(self) -> None:
@@ -196,12 +257,18 @@ class Http2Stream:
     def hold(self, held: bool) -> None:
         """Give the peer no new window, or give it again: how back-pressure goes on to the sender."""
         self._held = held
-        if not held and self._received and not self.remote_closed:
+        if self._received >= DEFAULT_WINDOW // 2:
             self._open_window()
 
     def _open_window(self) -> None:
-        self.connection.write(frames.window_update(self.id, self._received))
-        self._received = 0
+        """Let more come, if more may come; with less than half of the window used the peer can go on."""
+        if (
+            not self._held
+            and not self.remote_closed
+            and self.connection.streams.get(self.id) is self
+        ):
+            self.connection.write(frames.window_update(self.id, self._received))
+            self._received = 0
 
     def _close_remote(self) -> None:
         self.remote_closed = True
@@ -210,8 +277,7 @@ class Http2Stream:
 
     def abandon(self, code: Code) -> None:
         """End the stream from our side, whatever state it is in."""
+        self.local_closed = True
         if self.connection.streams.get(self.id) is self:
-            self.local_closed = True
-            self._pending, self._pending_size = [], 0
             self.connection.reset(self.id, code)
             self.connection.forget(self)

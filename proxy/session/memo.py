@@ -1,7 +1,8 @@
 """What was read before: heads by the very bytes they came in.
 
 Traffic repeats itself; a head that was read once need not be read again. What is remembered is
-immutable and shared. Bounded for each connection, and for all of them together.
+immutable and shared. Bounded for each connection, and for all of them together: HPACK lets a few
+bytes stand for a long head, so it is what a head holds that is counted.
 """
 
 from typing import Generic, TypeVar
@@ -9,22 +10,28 @@ from typing import Generic, TypeVar
 H = TypeVar("H")
 
 ENTRY_BYTES = 1024
-"""Longer heads are not remembered."""
+"""Heads that came in more bytes are not remembered."""
+SIZE_LIMIT = 4096
+"""Nor are those whose fields hold more."""
 MEMO_LIMIT = 64
-"""Heads remembered by one connection."""
-TOTAL_LIMIT = 16_384
-"""Heads remembered by all connections."""
+"""Heads remembered by one connection, of those with a body to follow and of those without."""
+TOTAL_BYTES = 16 * 1024 * 1024
+"""What the heads remembered by all connections may hold."""
+_COPIES = 3
+"""A head is kept as it was read, as it goes on, and as the bytes that it goes on as."""
 
 
 class Memo(Generic[H]):
     """Heads of one connection, by their bytes and whether a body follows."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_bytes", "_known")
 
     total = 0
+    """What is remembered by all connections, in bytes: a gauge."""
 
     def __init__(self) -> None:
         self._known: tuple[dict[bytes, H], dict[bytes, H]] = ({}, {})
+        self._bytes = 0
 
     def __del__(self) -> None:
         self.clear()
@@ -33,19 +40,24 @@ class Memo(Generic[H]):
         """The head that these bytes are, if they were seen lately."""
         return self._known[end].get(raw)
 
-    def put(self, raw: bytes, end: bool, head: H) -> None:
-        """Remember a head, if there is room."""
-        known = self._known[end]
-        if len(raw) > ENTRY_BYTES or Memo.total >= TOTAL_LIMIT:
+    def put(self, raw: bytes, end: bool, head: H, size: int = 0) -> None:
+        """Remember a head whose fields hold `size` bytes (if that is not what came), if there is room."""
+        length = len(raw)
+        size = size or length
+        cost = length + _COPIES * size
+        if length > ENTRY_BYTES or size > SIZE_LIMIT:
             return
-        if len(known) >= MEMO_LIMIT:
-            Memo.total -= len(known)
-            known.clear()
-        known[raw] = head
-        Memo.total += 1
+        if len(self._known[end]) >= MEMO_LIMIT:
+            self.clear()
+        if Memo.total + cost > TOTAL_BYTES:
+            return
+        self._known[end][raw] = head
+        self._bytes += cost
+        Memo.total += cost
 
     def clear(self) -> None:
         """Forget all: the bytes mean something else now."""
+        Memo.total -= self._bytes
+        self._bytes = 0
         for known in self._known:
-            Memo.total -= len(known)
             known.clear()

@@ -60,6 +60,7 @@ def service(index: Index, name: ServiceName) -> Service | None:
         addresses=resource.addresses,
         ports=tuple(_service_port(index, resource, port) for port in resource.ports),
         slices=tuple(sorted(k.name for k in slices if _wanted(resource, index.parts[k]))),
+        failure_accrual=resource.failure_accrual,
     )
 
 
@@ -150,6 +151,7 @@ def _endpoint(index: Index, ports: dict[str, int], place: SliceEndpoint, home: s
         proxy_port=pod.inbound_port if pod.meshed else None,
         opaque_ports=tuple(sorted(opaque.intersection(ports.values()))),
         zone=place.zone,
+        for_zones=place.for_zones,
         ready=place.ready and not index.marks.leaving(pod.id, pod.uid or place.pod_uid),
     )
 
@@ -167,6 +169,7 @@ def _stranger(index: Index, ports: dict[str, int], place: SliceEndpoint, home: s
         uid=place.pod_uid,
         opaque_ports=tuple(sorted(index.opaque_ports(None).intersection(ports.values()))),
         zone=place.zone,
+        for_zones=place.for_zones,
         ready=place.ready and place.pod is None,
     )
 

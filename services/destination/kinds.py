@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from common.contract.discovery import DefaultPolicy
+from common.contract.discovery import DefaultPolicy, FailureAccrual
 from common.names import WorkloadName, check_label, check_subdomain
 from services.destination.fields import Field, Path
 from services.destination.resources import (
@@ -23,12 +23,15 @@ from services.destination.resources import (
 )
 from services.destination.spellings import (
     container_ports,
+    count_text,
+    duration,
     family,
     ip,
     ips,
     is_number,
     namespace,
     networks,
+    number_text,
     port_list,
     port_text,
     ports_by_name,
@@ -40,6 +43,8 @@ SERVICE_NAME = "kubernetes.io/service-name"
 OPAQUE_PORTS = "config.tulle.dev/opaque-ports"
 INBOUND_PORT = "config.tulle.dev/inbound-port"
 DEFAULT_POLICY = "config.tulle.dev/default-inbound-policy"
+FAILURE_ACCRUAL = "balancer.tulle.dev/failure-accrual"
+CONSECUTIVE = FAILURE_ACCRUAL + "-consecutive-"
 POLICIES: tuple[DefaultPolicy, ...] = ("all-unauthenticated", "all-authenticated", "deny")
 LogLevel = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[LogLevel, ...] = ("debug", "info", "warning", "error")
@@ -84,13 +89,33 @@ def _service(root: Field) -> Service | None:
         return None
     addresses = ips(spec["clusterIPs"].items() or [spec["clusterIP"]])
     ports = tcp_ports(spec["ports"])
+    notes = root["metadata"]["annotations"]
     return Service(
         namespace=namespace(root),
         name=root["metadata"]["name"].name(check_label, "service"),
         addresses=addresses,
         family=_wanted_family(addresses, spec["ipFamilies"]),
         ports=ports,
-        opaque_ports=port_list(root["metadata"]["annotations"][OPAQUE_PORTS], ports_by_name(ports)),
+        opaque_ports=port_list(notes[OPAQUE_PORTS], ports_by_name(ports)),
+        failure_accrual=_failure_accrual(notes),
+    )
+
+
+def _failure_accrual(notes: Field) -> FailureAccrual | None:
+    if not notes[FAILURE_ACCRUAL].one_of(("consecutive",), ""):
+        return None
+    most = count_text(notes[CONSECUTIVE + "max-failures"], 1_000_000, 7)
+    least, longest = notes[CONSECUTIVE + "min-penalty"], notes[CONSECUTIVE + "max-penalty"]
+    first, last = duration(least, 1.0), duration(longest, 60.0)
+    if first <= 0:
+        least.wrong("a duration above 0")
+    if first > last:
+        longest.wrong(f"a duration of at least min-penalty, {first:g}s")
+    jitter = number_text(notes[CONSECUTIVE + "jitter-ratio"], 0, 100, 0.5)
+    if not most:
+        return None
+    return FailureAccrual(
+        max_failures=most, min_penalty=first, max_penalty=last, jitter_ratio=jitter
     )
 
 
@@ -132,6 +157,10 @@ def _endpoint(item: Field, where: str, kind: str) -> SliceEndpoint:
         pod=_pod_ref(target, where) if is_pod else None,
         pod_uid=target["uid"].text("") if is_pod else "",
         zone=item["zone"].text(""),
+        for_zones=tuple(
+            hint["name"].text(expected="the name of a zone")
+            for hint in item["hints"]["forZones"].items()
+        ),
     )
 
 

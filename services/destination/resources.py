@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from common.contract.discovery import DefaultPolicy
+from common.contract.discovery import DefaultPolicy, FailureAccrual
 from common.names import ServiceName, WorkloadName
 
 Kind = Literal["Service", "EndpointSlice", "Pod", "MeshSettings"]
@@ -46,6 +46,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[Port, ...] = ()
     opaque_ports: frozenset[int] | None = None
     """Service ports never looked into; None: the mesh's default list."""
+    failure_accrual: FailureAccrual | None = None
+    """When clients leave a failing endpoint alone; None: never."""
 
     @property
     def ref(self) -> Ref:
@@ -67,6 +69,8 @@ class SliceEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The pod that its `targetRef` names."""
     pod_uid: str = ""
     zone: str = ""
+    for_zones: tuple[str, ...] = ()
+    """The zones that its hints give it to."""
 
 
 class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,9 @@ from common.names import check_label
 from services.destination.fields import Field
 from services.destination.resources import Family, Port
 
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)|0")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
@@ -70,6 +73,35 @@ def port_text(field: Field, default: int) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
     field.wrong("a port from 1 to 65535 in quotes")
+    return default
+
+
+def duration(field: Field, default: float) -> float:
+    """Seconds of a whole number and a unit, such as `500ms` or `10s`; `0` needs no unit."""
+    if field.absent:
+        return default
+    match = _DURATION.fullmatch(field.text())
+    if match is None:
+        field.wrong("a number and ms, s, m, h or d, such as '10s'")
+        return default
+    return int(match[1]) * _UNITS[match[2]] if match[1] else 0.0
+
+
+def number_text(field: Field, low: float, high: float, default: float) -> float:
+    """A number in an annotation, where every value is a text; whole or with decimals."""
+    text = field.text(f"{default:g}", "a number in quotes")
+    if _NUMBER.fullmatch(text) and low <= float(text) <= high:
+        return float(text)
+    field.wrong(f"a number from {low:g} to {high:g} in quotes")
+    return default
+
+
+def count_text(field: Field, most: int, default: int) -> int:
+    """A whole number in an annotation."""
+    text = field.text(str(default), "a number in quotes")
+    if text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= most:
+        return int(text)
+    field.wrong(f"a whole number up to {most} in quotes")
     return default
 
 

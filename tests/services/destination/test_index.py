@@ -12,6 +12,7 @@ from common.contract.discovery import (
     Address,
     Endpoint,
     EndpointSlice,
+    FailureAccrual,
     Service,
     Settings,
     Workload,
@@ -45,6 +46,7 @@ services = st.builds(
     family=st.sampled_from([None, 4, 6]),
     ports=st.lists(st.builds(res.Port, st.sampled_from([80, 25])), max_size=1).map(tuple),
     opaque_ports=OPAQUE,
+    failure_accrual=st.sampled_from([None, FailureAccrual(), FailureAccrual(max_failures=3)]),
 )
 places = st.builds(
     res.SliceEndpoint,
@@ -52,6 +54,7 @@ places = st.builds(
     ready=st.booleans(),
     pod=st.none() | st.builds(WorkloadName, st.just("shop"), NAMES),
     pod_uid=UIDS,
+    for_zones=st.sampled_from([(), ("eu-1",), ("eu-1", "eu-2")]),
 )
 slices = st.builds(
     res.EndpointSlice,
