@@ -67,11 +67,13 @@ class Tls(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came from the socket."""
-        self._incoming.write(_view[:nbytes])
-        if self._ready is not None:
-            self._shake_hands()
-        if self._ready is None:
-            self._deliver()
+        for at in range(0, nbytes, _RECORD):
+            # In portions, because OpenSSL's buffers keep the size that they once had.
+            self._incoming.write(_view[at : min(at + _RECORD, nbytes)])
+            if self._ready is not None:
+                self._shake_hands()
+            if self._ready is None:
+                self._deliver()
 
     def eof_received(self) -> bool:
         """The socket ended; without close_notify that is a truncation."""
@@ -119,7 +121,7 @@ class Tls(asyncio.BufferedProtocol):
                 self.ssl_object.write(data)
                 self._flush()
                 return
-            # OpenSSL's buffer keeps the size that it once had, so it is given a record at a time.
+            # A record at a time, for the same reason as in buffer_updated.
             view, records = memoryview(data), []
             for at in range(0, len(data), _RECORD):
                 self.ssl_object.write(view[at : at + _RECORD])
@@ -193,11 +195,9 @@ class Tls(asyncio.BufferedProtocol):
         except ssl.SSLWantReadError:
             self._flush()
         except (ssl.SSLError, ssl.CertificateError) as error:
-            # The alert that OpenSSL wrote tells the peer why. Whoever waits may abort the connection once
-            # it is told, so it is told when that is on its way.
+            # The alert that OpenSSL wrote tells the peer why.
             self._flush()
-            self._closing = True
-            self._loop.call_soon(self._finish_handshake, error)
+            self._finish_handshake(error)
             if self._raw is not None:
                 self._raw.close()
         else:

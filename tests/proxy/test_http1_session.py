@@ -201,8 +201,12 @@ async def test_connection_close_is_obeyed_and_told() -> None:
         await talk.answers(OK)
 
         assert talk.says() == OK_LAST
+        # Half-closed: a close with unread input would be a reset that takes the answer along.
         assert talk.client.ended
+        assert not talk.client.closed
         assert len(talk.exchanges) == 1
+        await talk.expire(3)
+        assert talk.client.lost
 
 
 async def test_an_endpoint_that_closes_costs_the_client_nothing() -> None:
