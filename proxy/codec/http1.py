@@ -7,6 +7,7 @@ input is split into pieces changes nothing.
 
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from proxy.codec.heads import (
     NO_BODY,
@@ -40,6 +41,8 @@ _AUTHORITY = re.compile(_HOST + rb"(?::[0-9]{0,5})?")
 _TUNNEL = re.compile(_HOST + rb":[0-9]{1,5}")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+# HTTP/2 has no phrases. RFC 9112 §4 allows none here, too, but there are clients that count on one.
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 # What concerns one connection only, or is told by the framing (RFC 9110 §7.6.1).
 _CONNECTION_FIELDS = frozenset(
@@ -206,7 +209,8 @@ def write_response(head: ResponseHead, *, chunked: bool, connection: bytes = b""
     how = (chunked, connection)
     if head.line is not None and head.line[0] == how:
         return head.line[1]
-    lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase)]
+    phrase = head.phrase or _PHRASES.get(head.status, b"")
+    lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, phrase)]
     lines += [b"%b: %b\r\n" % field for field in head.headers]
     if chunked:
         lines.append(b"transfer-encoding: chunked\r\n")

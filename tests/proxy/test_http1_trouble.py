@@ -1,5 +1,7 @@
 """What goes wrong between a client, the proxy and an endpoint, and what the other side sees of it."""
 
+from http import HTTPStatus
+
 import anyio
 import pytest
 
@@ -11,8 +13,9 @@ UPLOAD = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello"
 
 
 def refused(status: int, why: bytes, *, close: bool = False) -> bytes:
+    start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
     last = b"connection: close\r\n" if close else b""
-    return b"HTTP/1.1 %d \r\ncontent-length: 0\r\ntulle-error: %b\r\n%b\r\n" % (status, why, last)
+    return start + b"content-length: 0\r\ntulle-error: %b\r\n%b\r\n" % (why, last)
 
 
 async def test_an_endpoint_that_cannot_be_reached_is_a_502_and_the_connection_goes_on() -> None:
