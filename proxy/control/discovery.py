@@ -196,9 +196,12 @@ class Discovery:
     def _apply_settings(self) -> None:
         settings = self._settings.document or Settings()
         self._fast.clear()
-        self._networks = [
-            ipaddress.ip_network(text, strict=False) for text in settings.cluster_networks
-        ]
+        try:
+            self._networks = [
+                ipaddress.ip_network(text, strict=False) for text in settings.cluster_networks
+            ]
+        except ValueError as error:
+            log.warning("cluster networks not used: those before stay", extra=fields(error=error))
         self._inside.clear()
         self.settings.set(settings)
 
@@ -292,6 +295,7 @@ class _AddressEntry:
         self._discovery = discovery
         self._backends: dict[int, Backend] = {}
         self._service: ServiceName | None = None
+        self._resident: Endpoint | None = None
         self.used = 0.0
         self.silent_until = 0.0
         self.watch = discovery.watch(subjects.address(address), self._changed)
@@ -305,7 +309,9 @@ class _AddressEntry:
         if document is None:
             return PASSTHROUGH
         if self._service is not None:
-            return self._discovery.lookup_name(self._service, port)
+            target = self._discovery.lookup_name(self._service, port)
+            silent = target is None and self.silent_until > self._discovery.now()
+            return PASSTHROUGH if silent else target
         return PASSTHROUGH if document.workload is None else self._workload(document.workload, port)
 
     def close(self) -> None:
@@ -313,9 +319,12 @@ class _AddressEntry:
         self.watch.close()
 
     def _changed(self) -> None:
-        self._backends.clear()
         self._service = None
         document = self.watch.document
+        workload = document.workload if document is not None else None
+        if workload != self._resident:
+            self._backends.clear()
+            self._resident = workload
         if document is not None and document.service:
             try:
                 self._service = ServiceName.parse(document.service)

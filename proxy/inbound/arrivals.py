@@ -10,8 +10,6 @@ import functools
 import logging
 from collections.abc import Callable
 
-from anyio.abc import TaskGroup
-
 from common.clock import Clock
 from common.errors import MeshError
 from common.latest import Latest
@@ -26,6 +24,7 @@ from proxy.inbound.streams import Streams
 from proxy.observe.counters import Counters
 from proxy.session.carrier import Carrier
 from proxy.session.detector import Detector
+from proxy.session.errands import Spawner
 from proxy.session.sessions import Sessions
 from proxy.settings import Settings, split_listen
 from proxy.transport import header
@@ -51,7 +50,7 @@ class Inbound:
         self,
         settings: Settings,
         *,
-        group: TaskGroup,
+        group: Spawner,
         sweep: Sweep,
         policy: Policy,
         credentials: Latest[Held | None],

@@ -133,6 +133,8 @@ class Counters:
         """Lookups that discovery did not answer in time."""
         self.rejected_requests: dict[tuple[Direction, str], int] = {}
         """What was not HTTP, by direction and the rule that it broke."""
+        self.faults = 0
+        """Connections and requests that were dropped by a fault of the proxy's own."""
         self.rejected_transports = 0
         """Inbound connections whose handshake or transport header was refused."""
 
@@ -154,6 +156,10 @@ class Counters:
         """A client sent what is not HTTP; `word` names the rule that it broke."""
         key = (direction, word)
         self.rejected_requests[key] = self.rejected_requests.get(key, 0) + 1
+
+    def fault(self) -> None:
+        """A task for one connection broke."""
+        self.faults += 1
 
     def lookup_unanswered(self) -> None:
         """Discovery did not answer in time; the connection was passed through."""

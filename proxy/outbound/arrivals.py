@@ -2,8 +2,6 @@
 
 import functools
 
-from anyio.abc import TaskGroup
-
 from common.clock import Clock
 from common.latest import Latest
 from proxy.codec.heads import BadMessage, ResponseHead
@@ -17,6 +15,7 @@ from proxy.outbound.streams import Streams
 from proxy.refusals import NoRoute, Refusal
 from proxy.session.carrier import Carrier
 from proxy.session.detector import Detector
+from proxy.session.errands import Spawner
 from proxy.session.exchange import Exchange
 from proxy.session.host import Server
 from proxy.session.http1_server import Http1Server
@@ -41,7 +40,7 @@ class Outbound:
         self,
         settings: Settings,
         *,
-        group: TaskGroup,
+        group: Spawner,
         sweep: Sweep,
         discovery: Discovery,
         credentials: Latest[Held | None],

@@ -68,6 +68,9 @@ class Forward:
             )
         except OSError as error:
             raise NoRoute(f"{host}: {error.strerror or error}") from None
+        except UnicodeError:
+            # An empty label, or one that is too long (RFC 1035 §2.3.4).
+            raise NoRoute(f"{host}: not a name that DNS can have") from None
         return str(found[0][4][0])
 
     def outside(self, address: str, port: int) -> Backend:

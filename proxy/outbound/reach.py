@@ -4,13 +4,14 @@ from collections.abc import Hashable
 
 from common.clock import Clock
 from common.contract.telemetry import Peer
+from common.errors import InvalidName
 from common.latest import Latest
 from common.names import Identity
 from proxy.control.certify import Held
 from proxy.control.discovery import Backend
 from proxy.decide.balance import Candidate
 from proxy.observe.counters import Counter, Counters
-from proxy.refusals import NoIdentity
+from proxy.refusals import NoIdentity, TlsFailed
 from proxy.transport import header
 from proxy.transport.connect import Connector
 from proxy.transport.detect import Protocol
@@ -61,11 +62,12 @@ class Reach:
         if held is None or not held.valid(self._clock.now()):
             raise NoIdentity("no valid certificate")
         assert endpoint.proxy_port is not None
+        try:
+            name = Identity.parse(endpoint.identity).dns_name
+        except InvalidName as error:
+            raise TlsFailed(f"discovery names no identity: {error}") from None
         stream = await self._connector.mutual_tls(
-            endpoint.address,
-            endpoint.proxy_port,
-            held.client_context,
-            Identity.parse(endpoint.identity).dns_name,
+            endpoint.address, endpoint.proxy_port, held.client_context, name
         )
         stream.write(header.write(candidate.port, protocol))
         return stream

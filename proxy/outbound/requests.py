@@ -4,7 +4,6 @@ import asyncio
 import functools
 
 import anyio
-from anyio.abc import TaskGroup
 
 from proxy.codec import http2
 from proxy.codec.heads import RequestHead
@@ -14,6 +13,7 @@ from proxy.observe.counters import Counter
 from proxy.outbound.reach import Reach, is_meshed
 from proxy.refusals import ConnectFailed, NoEndpoints, Overloaded, Refusal, TlsFailed
 from proxy.session.carrier import Carrier, Way
+from proxy.session.errands import Spawner
 from proxy.session.exchange import Exchange
 from proxy.session.tally import tally
 from proxy.transport.detect import Protocol
@@ -45,7 +45,7 @@ class Attempt:
 class Requests:
     """Takes each request to an endpoint of its backend."""
 
-    def __init__(self, group: TaskGroup, carrier: Carrier, reach: Reach) -> None:
+    def __init__(self, group: Spawner, carrier: Carrier, reach: Reach) -> None:
         self._group = group
         self._carrier = carrier
         self._reach = reach

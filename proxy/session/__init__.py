@@ -10,9 +10,12 @@ http1_client      exchanges over a connection to an endpoint, one after the othe
 http2_client      many at a time
 http2_connection  what both ends of HTTP/2 do
 http2_stream      one stream of it
+http2_output      what goes out: together, and bounded
+backlog           how much waits, in all connections together
 patience          how much busywork a peer may cause
 carrier           takes an exchange to a connection, warm or new
 pool              the warm ones
+errands           tasks for single connections
 sessions          those that are open, so that they can be drained
 tally             how an exchange is counted
 """

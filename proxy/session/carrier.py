@@ -2,11 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Hashable
 
-from anyio.abc import TaskGroup
-
 from common.errors import MeshError
 from proxy.codec.heads import Headers
 from proxy.refusals import NotProcessed, Overloaded, Refusal, ResponseLost
+from proxy.session.errands import Spawner
 from proxy.session.exchange import Exchange
 from proxy.session.http1_client import Http1Client
 from proxy.session.http2_client import Http2Client
@@ -50,7 +49,7 @@ class Way:
 class Carrier:
     """Carries exchanges; keeps HTTP/1.1 connections warm for `idle_seconds`."""
 
-    def __init__(self, group: TaskGroup, sweep: Sweep, idle_seconds: float) -> None:
+    def __init__(self, group: Spawner, sweep: Sweep, idle_seconds: float) -> None:
         self._group = group
         self._sweep = sweep
         self._pool = Pool(idle_seconds)
