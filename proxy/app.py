@@ -1,5 +1,6 @@
 """The proxy as a whole: started from the ground up, stopped from the top down."""
 
+import asyncio
 import gc
 import logging
 import ssl
@@ -23,6 +24,7 @@ from proxy.inbound.arrivals import Inbound
 from proxy.observe.counters import Counters
 from proxy.outbound.arrivals import Outbound
 from proxy.settings import Settings
+from proxy.transport import census
 from proxy.transport.sweep import Sweep
 
 logger = logging.getLogger(__name__)
@@ -102,6 +104,9 @@ async def main(stop: Stop) -> None:
             return {
                 "proxy_ready": is_ready(),
                 "proxy_bus_connected": bus.connected.value,
+                "proxy_buffered_bytes": census.buffered_bytes(),
+                "proxy_tasks": len(asyncio.all_tasks()),
+                "proxy_max_connections": settings.max_connections,
                 "proxy_inbound_connections": inbound.open,
                 "proxy_outbound_connections": outbound.open,
                 "proxy_inbound_warm_connections": inbound.carrier.idle,

@@ -14,6 +14,8 @@ from proxy.transport.stream import Stream, pause, resume
 from proxy.transport.sweep import NEVER, Sweep
 from proxy.transport.waiting import adopt
 
+_VERSION = b"HTTP/1."
+
 
 class Http1Client(asyncio.Protocol):
     """One connection to an endpoint. `released(client)` is called whenever it can take another exchange."""
@@ -175,6 +177,9 @@ class Http1Client(asyncio.Protocol):
         while True:
             length = http1.find_head(data, self._seen)
             if not length:
+                if not data.startswith(_VERSION[: len(data)]):
+                    # Its end may never come, and nobody need wait for that.
+                    raise BadMessage("bad-start-line")
                 self._buffer, self._seen = data, len(data)
                 return
             raw, method = data[:length], exchange.request.method

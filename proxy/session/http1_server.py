@@ -27,6 +27,9 @@ IDLE_SECONDS = 600.0
 """Between requests."""
 LINGER_SECONDS = 2.0
 """For a client to read the last response before its unread request is answered with a reset."""
+HALF_CLOSED_SECONDS = 5.0
+"""A client that writes no more may still read, but most have left: it is taken for gone after so long
+without anything that could be sent to it."""
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
@@ -52,6 +55,8 @@ class Http1Server(asyncio.Protocol):
         """The client reads more slowly than it is written to."""
         self._at_end = False
         """The client writes no more."""
+        self._sent = 0
+        """Bytes of the response that had come when the client was last taken for one that reads."""
         self._close_after = False
         self._draining = False
         self._lingering = False
@@ -97,6 +102,8 @@ class Http1Server(asyncio.Protocol):
             self._stream.close()
             return False
         self._at_end = True
+        if self._exchange is not None:
+            self.deadline = self._loop.time() + HALF_CLOSED_SECONDS
         self._loop.call_soon(self._continue)
         return True
 
@@ -124,11 +131,21 @@ class Http1Server(asyncio.Protocol):
 
     def expired(self) -> None:
         """Too long without what should have come."""
-        self.deadline = NEVER
-        if self._buffer and self._exchange is None and not self._lingering:
+        exchange, self.deadline = self._exchange, NEVER
+        if exchange is not None:
+            self._doubt(exchange)
+        elif self._buffer and not self._lingering:
             self._reject(BadMessage("head-too-slow", 408))
         else:
             self._stream.close()
+
+    def _doubt(self, exchange: Exchange) -> None:
+        """The client writes no more: as long as it is sent something, it is the socket that knows of it."""
+        if self._clogged or exchange.bytes_out > self._sent:
+            self._sent = exchange.bytes_out
+            self.deadline = self._loop.time() + HALF_CLOSED_SECONDS
+        else:
+            reset(self._stream)
 
     # Requests.
 
@@ -169,10 +186,11 @@ class Http1Server(asyncio.Protocol):
             head = http1.parse_request(raw)
             self._heads.put(raw, True, head)
         self._buffer, self._seen = self._buffer[length:], 0
-        self.deadline = NEVER
+        now, self._sent = self._loop.time(), 0
+        self.deadline = now + HALF_CLOSED_SECONDS if self._at_end else NEVER
         self._close_after = self._draining or not head.keep_alive
         self._awaits_body = head.expects_continue
-        exchange = self._exchange = Exchange(head, self, self._loop.time())
+        exchange = self._exchange = Exchange(head, self, now)
         if head.body:
             self._body = reader(head.body, chunked=True)
         else:

@@ -2,6 +2,7 @@
 
 stream        what sessions ask of a connection
 accept        a connection arrives
+census        which are open, and what waits in them
 waiting       holds its place until its user is there
 original_dst  where was it going?
 detect        what does it speak?

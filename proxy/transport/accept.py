@@ -7,6 +7,7 @@ from typing import cast
 
 import anyio
 
+from proxy.transport import census
 from proxy.transport.connect import tune
 from proxy.transport.original_dst import Address, local_address, original_dst, peer_address
 from proxy.transport.waiting import Waiting
@@ -104,6 +105,7 @@ class Listener:
             transport.abort()
             return
         self.open += 1
+        census.enter(transport)
         self._arrived(arrival)
 
     def _left(self) -> None:

@@ -8,6 +8,7 @@ import ssl
 import anyio
 
 from proxy.refusals import ConnectFailed, TlsFailed
+from proxy.transport import census
 from proxy.transport.stream import Stream
 from proxy.transport.tls import Tls
 from proxy.transport.waiting import Waiting
@@ -74,6 +75,7 @@ class Connector:
         except BaseException:
             connection.close()
             raise
+        census.enter(transport)
         return transport
 
 
