@@ -1,13 +1,15 @@
 """HPACK (RFC 7541): header blocks to fields and back, quickly.
 
-Reading: tables and Huffman are the `hpack` library's. A block that changes no table means the same
-until the table changes, so what it meant is remembered; traffic that repeats itself costs one look-up.
+Reading: tables and Huffman are the `hpack` library's. A block that refers to nothing in the table always
+means the same, and one that does means the same until the table changes; so what it meant is remembered,
+and traffic that repeats itself costs one look-up.
 
 Writing: no dynamic table at all. Each field is a static index or a literal without indexing, which
 depends on nothing and can be remembered for all connections. Blocks are longer than they could be; on
 the way to a neighbour that costs less than keeping tables does.
 """
 
+from collections import deque
 from typing import TypeVar
 
 from hpack.exceptions import HPACKError
@@ -38,30 +40,25 @@ _encoded: dict[tuple[bytes, bytes], bytes] = {}
 _huffman: dict[bytes, bytes] = {}
 
 
-class _Table(HeaderTable):
-    """The library's table, which says whether it was changed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.changed = False
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """See HeaderTable."""
-        self.changed = True
-        super().add(name, value)
-
-
 class BlockReader:
-    """Reads the header blocks of one connection, in order."""
+    """Reads the header blocks of one connection, in order.
+
+    What a block adds to the table is kept aside until a block needs the table; of many additions only as
+    many matter as the table can hold. So a block that was remembered can be passed over cheaply.
+    """
+
+    __slots__ = ("_late", "_table", "added", "constant", "version")
 
     def __init__(self) -> None:
-        self._table = _Table()
+        self._table = HeaderTable()
         self._table.maxsize = TABLE_SIZE
-
-    @property
-    def changed(self) -> bool:
-        """Whether the last block changed the table: what other blocks mean is not what it was."""
-        return self._table.changed
+        self._late: deque[tuple[bytes, bytes]] = deque(maxlen=TABLE_SIZE // _FIELD_OVERHEAD)
+        self.version = 0
+        """Grows whenever the table changes."""
+        self.constant = True
+        """The last block means the same whatever the table holds."""
+        self.added: Headers = []
+        """What the last block added to the table."""
 
     def read(self, block: bytes) -> tuple[Headers, int]:
         """The fields of a block, and their size; raises ConnectionBroken (COMPRESSION_ERROR).
@@ -69,15 +66,20 @@ class BlockReader:
         A list that outgrows LIST_LIMIT is read to its end, for the table's sake, but not kept: its
         size tells. One that is absurdly long breaks the connection.
         """
-        self._table.changed = False
+        self.constant = True
+        self.added = []
         try:
             return self._read(block)
         except (HPACKError, IndexError):
             raise ConnectionBroken(Code.COMPRESSION_ERROR, "header-block") from None
 
+    def repeat(self, added: Headers) -> None:
+        """A constant block came again: the table gets what it `added`."""
+        self._late.extend(added)
+        self.version += 1
+
     def _read(self, block: bytes) -> tuple[Headers, int]:
         fields: Headers = []
-        table = self._table
         at, end, size = 0, len(block), 0
         while at < end:
             byte = block[at]
@@ -87,19 +89,20 @@ class BlockReader:
                     field = _STATIC[byte - 0x81]
                 else:
                     index, at = _integer(block, at, 0x7F)
-                    field = table.get_by_index(index)
+                    field = self._entry(index)
             elif byte & 0x40:
                 name, value, at = self._literal(block, at, 0x3F)
-                table.add(name, value)
                 field = (name, value)
+                self._late.append(field)
+                self.added.append(field)
+                self.version += 1
             elif byte & 0x20:
                 if size:
                     raise HPACKError("size update after the first field")
                 newest, at = _integer(block, at, 0x1F)
                 if newest > TABLE_SIZE:
                     raise HPACKError("table larger than allowed")
-                table.maxsize = newest
-                table.changed = True
+                self._resize(newest)
                 continue
             else:
                 name, value, at = self._literal(block, at, 0x0F)
@@ -113,12 +116,31 @@ class BlockReader:
 
     def _literal(self, block: bytes, at: int, mask: int) -> tuple[bytes, bytes, int]:
         index, at = _integer(block, at, mask)
-        if index:
-            name = self._table.get_by_index(index)[0]
-        else:
+        if not index:
             name, at = _string(block, at)
+        elif index <= len(_STATIC):
+            name = _STATIC[index - 1][0]
+        else:
+            name = self._entry(index)[0]
         value, at = _string(block, at)
         return name, value, at
+
+    def _entry(self, index: int) -> tuple[bytes, bytes]:
+        """An entry of the dynamic table; raises HPACKError."""
+        self.constant = False
+        self._catch_up()
+        return self._table.get_by_index(index)
+
+    def _resize(self, size: int) -> None:
+        self.constant = False
+        self._catch_up()
+        self._table.maxsize = size
+        self.version += 1
+
+    def _catch_up(self) -> None:
+        for name, value in self._late:
+            self._table.add(name, value)
+        self._late.clear()
 
 
 def write_block(fields: Headers) -> bytes:

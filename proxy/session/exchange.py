@@ -20,8 +20,13 @@ from proxy.transport.stream import Stream
 
 PENDING_LIMIT = 64 * 1024
 """Bytes of a request's body that may wait for a connection to its endpoint."""
+REPLAY_LIMIT = 16 * 1024
+"""Bytes of a request's body that are kept until the response begins: they may have to be sent again."""
 # RFC 9110 §9.2.2: sending these twice is as good as once.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+
+
+_NO_TRAILERS: Headers = []
 
 
 class ServerSide(Shape):
@@ -86,66 +91,64 @@ class ClientSide(Shape):
 class Exchange:
     """One request and its response. `ended(exchange)` is called once, when nothing more will happen."""
 
-    __slots__ = (
-        "bytes_in",
-        "bytes_out",
-        "client",
-        "context",
-        "done",
-        "ended",
-        "error",
-        "first_byte_at",
-        "grpc_status",
-        "held_response",
-        "pending",
-        "pending_size",
-        "request",
-        "request_done",
-        "response_started",
-        "retry",
-        "server",
-        "started_at",
-        "status",
-        "trailers",
-        "way",
-    )
+    # Defaults stand with the class: most exchanges never set most of them.
+    client: ClientSide | None = None
+    first_byte_at = 0.0
+    status = 0
+    grpc_status = -1
+    """From the trailers of a gRPC response, or its head if that is all of it; -1: not known."""
+    error: MeshError | None = None
+    """What the mesh has to say to it, if it was the mesh that answered."""
+    bytes_in = 0
+    bytes_out = 0
+    pending: list[bytes] | tuple[()] = ()
+    """Of the request's body, what waits for a connection."""
+    pending_size = 0
+    sent: list[bytes] | None = None
+    """Of the request's body, what went out already, as long as it may have to be sent again."""
+    repeats = 0
+    """How often it was sent again."""
+    request_done = False
+    trailers = _NO_TRAILERS
+    response_started = False
+    held_response = False
+    done = False
+    context: object = None
+    """For whoever serves it: what it must remember about this exchange."""
+    way: object = None
+    """For the carrier: where the exchange goes."""
+    ended: "Callable[[Exchange], None] | None" = None
+    retry: "Callable[[Exchange, MeshError], bool] | None" = None
+    """Asked when an attempt failed before any response: true if it takes care of another."""
 
     def __init__(self, request: RequestHead, server: ServerSide, started_at: float) -> None:
         self.request = request
         self.server = server
-        self.client: ClientSide | None = None
         self.started_at = started_at
         """Loop time, seconds."""
-        self.first_byte_at = 0.0
-        self.status = 0
-        self.grpc_status = -1
-        """From the trailers of a gRPC response, or its head if that is all of it; -1: not known."""
-        self.error: MeshError | None = None
-        """What the mesh has to say to it, if it was the mesh that answered."""
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.pending: list[bytes] = []
-        self.pending_size = 0
-        self.request_done = False
-        self.trailers: Headers = []
-        self.response_started = False
-        self.held_response = False
-        self.done = False
-        self.context: object = None
-        """For whoever serves it: what it must remember about this exchange."""
-        self.way: object = None
-        """For the carrier: where the exchange goes."""
-        self.ended: Callable[[Exchange], None] | None = None
-        self.retry: Callable[[Exchange, MeshError], bool] | None = None
-        """Asked when an attempt failed before any response: true if it takes care of another."""
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request!r} status={self.status}>"
 
     @property
+    def replayable(self) -> bool:
+        """Whether all that was sent of the request is still here."""
+        return self.bytes_in <= REPLAY_LIMIT and not self.response_started
+
+    @property
     def repeatable(self) -> bool:
-        """Whether the whole request can be sent again as if it had not been sent."""
-        return self.request_done and not self.bytes_in and self.request.method in _IDEMPOTENT
+        """Whether it may be sent again even if it has had its effect."""
+        return self.replayable and self.request.method in _IDEMPOTENT
+
+    def rewind(self) -> None:
+        """Have a replayable request begin anew with whoever is attached next."""
+        self.repeats += 1
+        self.client = None
+        self.pending = [*(self.sent or ()), *self.pending]
+        self.pending_size = sum(map(len, self.pending))
+        self.sent = None
+        # Whoever was too slow to take it is gone.
+        self.server.hold_request(False)
 
     # What the server side says.
 
@@ -154,8 +157,12 @@ class Exchange:
         self.bytes_in += len(data)
         self.request_done = end
         if self.client is not None:
+            if not self.response_started:
+                self._remember(data)
             self.client.send(data, end)
         elif not self.done:
+            if not self.pending:
+                self.pending = []
             self.pending.append(data)
             self.pending_size += len(data)
             if self.pending_size >= PENDING_LIMIT:
@@ -190,8 +197,9 @@ class Exchange:
         if self.pending_size >= PENDING_LIMIT:
             # Before the rest: what follows may be too much for the endpoint, which then says so.
             self.server.hold_request(False)
-        pending, self.pending, self.pending_size = self.pending, [], 0
+        pending, self.pending, self.pending_size = self.pending, (), 0
         for data in pending:
+            self._remember(data)
             client.send(data, False)
         if self.held_response:
             client.hold_response(True)
@@ -215,6 +223,14 @@ class Exchange:
         self.server.respond(head, b"", True)
         self._end()
 
+    def decline(self, error: MeshError, code: int) -> None:
+        """Say no by an error code of HTTP/2 alone, such as REFUSED_STREAM; no response has begun."""
+        if not self.done:
+            self.error = error
+            self.status = answer(self.request, error).status
+            self.server.break_off(code)
+            self._end()
+
     # What the client side says.
 
     def informational(self, head: ResponseHead) -> None:
@@ -229,6 +245,7 @@ class Exchange:
         self.first_byte_at = now
         self.status = head.status
         self.response_started = True
+        self.sent = None
         self.bytes_out += len(data)
         if end and self.request.protocol == "grpc":
             self.grpc_status = status_in(head.headers)
@@ -277,9 +294,18 @@ class Exchange:
         self._end()
         server.tunnel_closed()
 
+    def _remember(self, data: bytes) -> None:
+        if self.bytes_in > REPLAY_LIMIT:
+            self.sent = None
+        elif self.sent is None:
+            self.sent = [data]
+        else:
+            self.sent.append(data)
+
     def _end(self) -> None:
         self.done = True
-        self.pending = []
+        self.pending = ()
+        self.sent = None
         # A stream and its exchange know each other: apart, both go at once, and no collector need look.
         self.server = NOBODY
         if self.ended is not None:

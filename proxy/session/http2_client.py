@@ -24,7 +24,7 @@ from proxy.refusals import (
     TooSlow,
 )
 from proxy.session.exchange import Exchange
-from proxy.session.http2_connection import Http2Connection
+from proxy.session.http2_connection import Heads, Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.transport.stream import Stream, resume
@@ -46,6 +46,7 @@ class Http2Client(Http2Connection):
         "_heads",
         "_lost",
         "_next",
+        "_tails",
         "_used_at",
     )
 
@@ -54,7 +55,8 @@ class Http2Client(Http2Connection):
     def __init__(self, stream: Stream, sweep: Sweep, lost: Callable[["Http2Client"], None]) -> None:
         super().__init__(stream, sweep)
         self._lost: Callable[[Http2Client], None] | None = lost
-        self._heads: Memo[ResponseHead] = Memo()
+        self._heads: Heads[ResponseHead] = Memo()
+        self._tails: Heads[Headers] = Memo()
         self._next = 1
         self._used_at = self.now
         early = adopt(stream, self)
@@ -89,8 +91,9 @@ class Http2Client(Http2Connection):
         if number + 2 > LARGEST_WINDOW:
             self._retire()
         self._used_at = self.now
-        stream = ClientStream(self, number, exchange)
-        self.streams[number] = stream
+        stream = self.streams[number] = ClientStream(self, number, _HEAD_FIRST)
+        stream.exchange = exchange
+        stream.responded = False
         request = exchange.request
         cached = request.block
         if cached is not None and cached[0] is extra:
@@ -129,24 +132,22 @@ class Http2Client(Http2Connection):
         found = self.streams.get(stream)
         if found is None or found.remote_closed:
             self.read_block(block)
-            if self.tables_changed:
-                self._heads.clear()
             self._closed(stream, found)
             return
         assert isinstance(found, ClientStream)
         if found.responded:
             self._trailers(found, block, end=end)
             return
-        head = self._heads.get(block, end)
-        if head is None or (not end and found.exchange.request.method == b"HEAD"):
+        head = None
+        if end or found.exchange.request.method != b"HEAD":
             # A response to HEAD may look like one that has a body.
+            head = self.known(self._heads, block, end)
+        if head is None:
             head = self._read_head(found, block, end=end)
         found.response(head, end=end)
 
     def _read_head(self, stream: "ClientStream", block: bytes, *, end: bool) -> ResponseHead:
         fields, size = self.read_block(block)
-        if self.tables_changed:
-            self._heads.clear()
         if size > LIST_LIMIT:
             raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, "header-list-size")
         method = stream.exchange.request.method
@@ -154,20 +155,21 @@ class Http2Client(Http2Connection):
             head = http2.read_response(fields, end=end, method=method)
         except Malformed as error:
             raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
-        if not self.tables_changed and method != b"HEAD" and head.status >= 200:
-            self._heads.put(block, end, head, size)
+        if method != b"HEAD" and head.status >= 200:
+            self.remember(self._heads, block, end, head, size)
         return head
 
     def _trailers(self, stream: "ClientStream", block: bytes, *, end: bool) -> None:
-        fields, size = self.read_block(block)
-        if self.tables_changed:
-            self._heads.clear()
-        if size > LIST_LIMIT or not end:
-            raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, "trailers")
-        try:
-            trailers = http2.read_trailers(fields)
-        except Malformed as error:
-            raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
+        trailers = self.known(self._tails, block, end)
+        if trailers is None:
+            fields, size = self.read_block(block)
+            if size > LIST_LIMIT or not end:
+                raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, "trailers")
+            try:
+                trailers = http2.read_trailers(fields)
+            except Malformed as error:
+                raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
+            self.remember(self._tails, block, end, trailers, size)
         stream.ended()
         stream.complete()
         stream.exchange.response_end(trailers)
@@ -196,11 +198,9 @@ class ClientStream(Http2Stream):
 
     __slots__ = ("exchange", "responded")
 
-    def __init__(self, connection: Http2Client, number: int, exchange: Exchange) -> None:
-        super().__init__(connection, number, _HEAD_FIRST)
-        self.exchange = exchange
-        self.responded = False
-        """The final head has come."""
+    exchange: Exchange
+    responded: bool
+    """The final head has come."""
 
     def response(self, head: ResponseHead, *, end: bool) -> None:
         """A head has come."""

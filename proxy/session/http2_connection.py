@@ -3,7 +3,7 @@
 A role (http2_server, http2_client) says what a header block means and which streams there may be.
 """
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from proxy.codec import frames
 from proxy.codec.frames import (
@@ -23,6 +23,7 @@ from proxy.codec.header_blocks import LIST_LIMIT, BlockReader
 from proxy.codec.heads import Headers
 from proxy.session.http2_output import Http2Output
 from proxy.session.http2_stream import Http2Stream
+from proxy.session.memo import Memo
 from proxy.session.patience import SMALL_INCREMENT, Patience
 from proxy.transport.stream import Stream
 from proxy.transport.sweep import NEVER, Sweep
@@ -45,6 +46,14 @@ _PING = b"tulle?\0\0"
 _GREETING: tuple[int, int, list[bytes]] = (0, 0, [])
 """In the place of a header block that is not complete: the first SETTINGS have not come (§3.4)."""
 _unpack = HEAD.unpack_from
+_DATA, _HEADERS = Kind.DATA, Kind.HEADERS
+_PADDED_OR_PRIORITY = Flag.PADDED | Flag.PRIORITY
+
+
+H = TypeVar("H")
+Heads = Memo[tuple[H, Headers, int]]
+"""What blocks mean: the meaning, what the block adds to the table, and the version of the table that it is
+true of; -1: any."""
 
 
 class Http2Connection(Http2Output):
@@ -145,8 +154,16 @@ class Http2Connection(Http2Output):
                     break
                 payload = data[at + HEAD_SIZE : after]
                 at = after
+                stream &= 0x7FFFFFFF
                 try:
-                    self._frame(kind, flags, stream & 0x7FFFFFFF, payload)
+                    if self._block is not None:
+                        self._in_turn(kind, flags, stream)
+                    if kind == _DATA:
+                        self._data(stream, flags, payload)
+                    elif kind == _HEADERS:
+                        self._headers(stream, flags, payload)
+                    else:
+                        self._control(kind, flags, stream, payload)
                 except StreamBroken as error:
                     self._break_stream(error)
         except ConnectionBroken as error:
@@ -154,14 +171,8 @@ class Http2Connection(Http2Output):
             return
         self._buffer = data[at:] if at < end else b""
 
-    def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._block is not None:
-            self._in_turn(kind, flags, stream)
-        if kind == Kind.DATA:
-            self._data(stream, flags, payload)
-        elif kind == Kind.HEADERS:
-            self._headers(stream, flags, payload)
-        elif kind == Kind.WINDOW_UPDATE:
+    def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == Kind.WINDOW_UPDATE:
             self._window_update(stream, payload)
         elif kind == Kind.RST_STREAM:
             self._rst_stream(stream, payload)
@@ -221,7 +232,7 @@ class Http2Connection(Http2Output):
         if found is None or found.remote_closed:
             self._closed(stream, found)
         else:
-            found.data(payload, size, end=bool(flags & Flag.END_STREAM))
+            found.data(payload, size, end=bool(flags & 0x1))
 
     def _closed(self, stream: int, found: Http2Stream | None) -> None:
         """DATA or WINDOW_UPDATE for a stream that takes none (§5.1)."""
@@ -235,7 +246,7 @@ class Http2Connection(Http2Output):
     def _headers(self, stream: int, flags: int, payload: bytes) -> None:
         if not stream:
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "headers-on-stream-0")
-        if flags & (Flag.PADDED | Flag.PRIORITY):
+        if flags & _PADDED_OR_PRIORITY:
             payload = frames.unpadded(flags, payload)
             if flags & Flag.PRIORITY:
                 if len(payload) < 5:
@@ -244,8 +255,8 @@ class Http2Connection(Http2Output):
                 if int.from_bytes(payload[:4], "big") & 0x7FFFFFFF == stream:
                     raise ConnectionBroken(Code.PROTOCOL_ERROR, "self-dependency")
                 payload = payload[5:]
-        if flags & Flag.END_HEADERS:
-            self.headers(stream, payload, end=bool(flags & Flag.END_STREAM))
+        if flags & 0x4:
+            self.headers(stream, payload, end=bool(flags & 0x1))
         else:
             self._block = (stream, flags, [payload])
             self._block_at = self.now
@@ -263,13 +274,28 @@ class Http2Connection(Http2Output):
             self.headers(stream, b"".join(parts), end=bool(first & Flag.END_STREAM))
 
     def read_block(self, block: bytes) -> tuple[Headers, int]:
-        """The fields of a block, and their size: see BlockReader. Each must be read in its turn."""
+        """The fields of a block, and their size; each block must be read, or known, in its turn."""
         return self._reader.read(block)
 
-    @property
-    def tables_changed(self) -> bool:
-        """The last block changed what later blocks mean."""
-        return self._reader.changed
+    def known(self, memo: "Heads[H]", block: bytes, end: bool) -> H | None:
+        """What a block means, if that is remembered; then it need not be read."""
+        found = memo.known[end].get(block)
+        if found is None:
+            return None
+        meaning, added, version = found
+        if version >= 0 and version != self._reader.version:
+            return None
+        if added:
+            self._reader.repeat(added)
+        return meaning
+
+    def remember(self, memo: "Heads[H]", block: bytes, end: bool, meaning: H, size: int) -> None:
+        """Remember what the block that was read last means, if it may come again and mean the same."""
+        reader = self._reader
+        if reader.constant:
+            memo.put(block, end, (meaning, reader.added, -1), size)
+        elif not reader.added:
+            memo.put(block, end, (meaning, reader.added, reader.version), size)
 
     def _window_update(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4:

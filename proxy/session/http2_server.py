@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from common.errors import MeshError
 from proxy.codec import frames, http2
 from proxy.codec.frames import (
     LARGEST_WINDOW,
@@ -18,7 +19,7 @@ from proxy.decide.answer import answer
 from proxy.refusals import Overloaded
 from proxy.session.exchange import Exchange
 from proxy.session.host import Host
-from proxy.session.http2_connection import STREAMS_LIMIT, Http2Connection
+from proxy.session.http2_connection import STREAMS_LIMIT, Heads, Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.transport.stream import Stream, resume
@@ -54,7 +55,7 @@ class Http2Server(Http2Connection):
     def __init__(self, stream: Stream, host: Host, sweep: Sweep) -> None:
         super().__init__(stream, sweep)
         self._host = host
-        self._heads: Memo[RequestHead] = Memo()
+        self._heads: Heads[RequestHead] = Memo()
         self._skipped: deque[range] = deque(maxlen=_SKIPS_LIMIT)
         """Streams that the client passed over, and cannot open any more."""
         self._preface = PREFACE
@@ -90,6 +91,14 @@ class Http2Server(Http2Connection):
         self._warned_at = self._loop.time()
         self.write(frames.goaway(_ALL_STREAMS, Code.NO_ERROR))
         self.deadline = min(self.deadline, self._warned_at + _NOTICE_SECONDS)
+
+    def cut_off(self, error: MeshError) -> None:
+        """Close now; what has no response yet gets this one."""
+        for stream in list(self.streams.values()):
+            assert isinstance(stream, ServerStream)
+            stream.exchange.refuse(error)
+        self.go_away(self.largest_peer_stream, Code.NO_ERROR)
+        self.close()
 
     def look(self, now: float) -> float:
         """A client that was asked to go has had the time to hear it?"""
@@ -133,7 +142,7 @@ class Http2Server(Http2Connection):
         if stream != self.largest_peer_stream + 2:
             self._skipped.append(range(self.largest_peer_stream + 1, stream))
         self.largest_peer_stream = stream
-        head = self._heads.get(block, end)
+        head = self.known(self._heads, block, end)
         if head is None:
             head = self._read_head(stream, block, end=end)
             if head is None:
@@ -144,7 +153,7 @@ class Http2Server(Http2Connection):
             # §6.8: our GOAWAY said so.
             self.expect_more(stream)
             return
-        opened = ServerStream(self, stream, head)
+        opened = ServerStream(self, stream, head.body)
         self.streams[stream] = opened
         exchange = opened.exchange = Exchange(head, opened, self.now)
         if end:
@@ -154,8 +163,6 @@ class Http2Server(Http2Connection):
     def _read_head(self, stream: int, block: bytes, *, end: bool) -> RequestHead | None:
         """Read a head that was not seen lately; None if the request is already answered."""
         fields, size = self.read_block(block)
-        if self.tables_changed:
-            self._heads.clear()
         if size > LIST_LIMIT:
             self._too_large(stream, end=end)
             return None
@@ -164,15 +171,12 @@ class Http2Server(Http2Connection):
         except Malformed as error:
             self._host.rejected(BadMessage(error.word))
             raise StreamBroken(stream, Code.PROTOCOL_ERROR, error.word) from None
-        if not self.tables_changed:
-            self._heads.put(block, end, head, size)
+        self.remember(self._heads, block, end, head, size)
         return head
 
     def _not_new(self, stream: int, block: bytes, *, end: bool) -> None:
         """A header block on a stream that was opened, or passed over, before."""
         fields, size = self.read_block(block)
-        if self.tables_changed:
-            self._heads.clear()
         found = self.streams.get(stream)
         if found is None:
             if stream in self._recent:
@@ -215,9 +219,6 @@ class ServerStream(Http2Stream):
     __slots__ = ("exchange",)
 
     exchange: Exchange
-
-    def __init__(self, connection: Http2Server, number: int, head: RequestHead) -> None:
-        super().__init__(connection, number, head.body)
 
     def respond(self, head: ResponseHead, data: bytes, end: bool) -> None:
         """Send the final head with what came of the body."""

@@ -24,13 +24,14 @@ _COPIES = 3
 class Memo(Generic[H]):
     """Heads of one connection, by their bytes and whether a body follows."""
 
-    __slots__ = ("_bytes", "_known")
+    __slots__ = ("_bytes", "known")
 
     total = 0
     """What is remembered by all connections, in bytes: a gauge."""
 
     def __init__(self) -> None:
-        self._known: tuple[dict[bytes, H], dict[bytes, H]] = ({}, {})
+        self.known: tuple[dict[bytes, H], dict[bytes, H]] = ({}, {})
+        """What is remembered; to be looked into, and changed by `put` and `clear` only."""
         self._bytes = 0
 
     def __del__(self) -> None:
@@ -38,7 +39,7 @@ class Memo(Generic[H]):
 
     def get(self, raw: bytes, end: bool) -> H | None:
         """The head that these bytes are, if they were seen lately."""
-        return self._known[end].get(raw)
+        return self.known[end].get(raw)
 
     def put(self, raw: bytes, end: bool, head: H, size: int = 0) -> None:
         """Remember a head whose fields hold `size` bytes (if that is not what came), if there is room."""
@@ -47,11 +48,11 @@ class Memo(Generic[H]):
         cost = length + _COPIES * size
         if length > ENTRY_BYTES or size > SIZE_LIMIT:
             return
-        if len(self._known[end]) >= MEMO_LIMIT:
+        if len(self.known[end]) >= MEMO_LIMIT:
             self.clear()
         if Memo.total + cost > TOTAL_BYTES:
             return
-        self._known[end][raw] = head
+        self.known[end][raw] = head
         self._bytes += cost
         Memo.total += cost
 
@@ -59,5 +60,5 @@ class Memo(Generic[H]):
         """Forget all: the bytes mean something else now."""
         Memo.total -= self._bytes
         self._bytes = 0
-        for known in self._known:
+        for known in self.known:
             known.clear()
