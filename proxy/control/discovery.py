@@ -84,6 +84,8 @@ class Discovery:
         self._kept = kept
         self._clock = clock
         self._unanswered = unanswered
+        self.on_left: Callable[[Endpoint, int], None] = _nobody_minds
+        """Told of each endpoint and port that requests go to no longer."""
         self._addresses: dict[str, _AddressEntry] = {}
         self._services: dict[ServiceName, _ServiceEntry] = {}
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
@@ -187,7 +189,12 @@ class Discovery:
 
     def balancer(self) -> Balancer:
         """One more balancer."""
-        return Balancer(self._clock)
+        balancer = Balancer(self._clock)
+        balancer.left = self._left
+        return balancer
+
+    def _left(self, endpoint: Endpoint, port: int) -> None:
+        self.on_left(endpoint, port)
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -217,6 +224,10 @@ class Discovery:
                 self._inside.clear()
             self._inside[address] = known
         return known
+
+
+def _nobody_minds(endpoint: Endpoint, port: int) -> None:
+    """An endpoint left to which nothing was ever sent."""
 
 
 class _ServiceEntry:

@@ -5,7 +5,7 @@ Finagle's: a slow answer counts at once, and is forgotten slowly.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from common.clock import Clock
 from common.contract.discovery import Endpoint
@@ -82,6 +82,8 @@ class Balancer:
         self._clock = clock
         self._candidates: dict[tuple[str, int], Candidate] = {}
         self._eligible: list[Candidate] = []
+        self.left: Callable[[Endpoint, int], None] | None = None
+        """Told of each endpoint and port that can be picked no longer, or not as it was."""
         self._waiting: dict[Callable[[], None], None] = {}
 
     def __repr__(self) -> str:
@@ -95,6 +97,7 @@ class Balancer:
     def update(self, endpoints: list[tuple[Endpoint, int]]) -> None:
         """These are the endpoints now, each with its port; what was learned of those that stay is kept."""
         now = self._clock.monotonic()
+        before = [(c.endpoint, c.port) for c in self._eligible]
         kept: dict[tuple[str, int], Candidate] = {}
         for endpoint, port in endpoints:
             candidate = self._candidates.get((endpoint.address, port))
@@ -106,9 +109,18 @@ class Balancer:
             kept[endpoint.address, port] = candidate
         self._candidates = kept
         self._eligible = [c for c in kept.values() if c.endpoint.ready and c.endpoint.weight]
+        self._tell_who_left(before)
         waiting, self._waiting = self._waiting, {}
         for call in waiting:
             call()
+
+    def _tell_who_left(self, before: list[tuple[Endpoint, int]]) -> None:
+        if self.left is None:
+            return
+        after = {_place(c.endpoint, c.port) for c in self._eligible}
+        for endpoint, port in before:
+            if _place(endpoint, port) not in after:
+                self.left(endpoint, port)
 
     def on_update(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once, after the next update; returns what takes that back, harmless afterwards."""
@@ -140,3 +152,8 @@ class Balancer:
         first = int(self._clock.random() * len(fit))
         second = int(self._clock.random() * (len(fit) - 1))
         return fit[first], fit[second + (second >= first)]
+
+
+def _place(endpoint: Endpoint, port: int) -> Hashable:
+    """What makes connections to an endpoint stand for each other, and who it is."""
+    return endpoint.address, port, endpoint.identity, endpoint.proxy_port, endpoint.uid

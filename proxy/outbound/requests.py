@@ -11,7 +11,14 @@ from proxy.control.discovery import Backend
 from proxy.decide.balance import Candidate
 from proxy.observe.counters import Counter
 from proxy.outbound.reach import Reach, is_meshed
-from proxy.refusals import ConnectFailed, NoEndpoints, Overloaded, Refusal, TlsFailed
+from proxy.refusals import (
+    ConnectFailed,
+    NoEndpoints,
+    NotProcessed,
+    Overloaded,
+    Refusal,
+    TlsFailed,
+)
 from proxy.session.carrier import Carrier, Way
 from proxy.session.errands import Spawner
 from proxy.session.exchange import Exchange
@@ -93,6 +100,7 @@ class Requests:
             self._not_connected,
             _MARKS.get(kind, ()) if multiplexed else (),
             multiplexed=multiplexed,
+            elsewhere=self._elsewhere,
         )
         candidate.notes[kind] = way
         return way
@@ -129,12 +137,30 @@ class Requests:
         assert failed is not None
         if isinstance(error, ConnectFailed | TlsFailed):
             failed.unreachable(self._reach.monotonic())
-        other = attempt.backend.balancer.pick(avoid=failed)
-        if exchange.done or other is None or attempt.tries >= TRIES:
+        if exchange.done or attempt.tries >= TRIES:
             exchange.refuse(error)
-            return
+        else:
+            self._send_elsewhere(exchange, attempt, failed)
+
+    def _elsewhere(self, exchange: Exchange, error: Refusal) -> None:
+        """It came back as good as unsent: another endpoint may take it."""
+        attempt = exchange.context
+        assert isinstance(attempt, Attempt)
+        failed = attempt.candidate
+        assert failed is not None
+        now = self._reach.monotonic()
+        if isinstance(error, NotProcessed) and failed.rests_until <= now:
+            failed.unreachable(now)
+        self._send_elsewhere(exchange, attempt, failed)
+
+    def _send_elsewhere(self, exchange: Exchange, attempt: Attempt, failed: Candidate) -> None:
         failed.in_flight -= 1
-        self._send(exchange, attempt, other)
+        attempt.candidate = attempt.counter = None
+        other = attempt.backend.balancer.pick(avoid=failed)
+        if other is None:
+            self._group.start_soon(self._await_endpoint, exchange, attempt.backend)
+        else:
+            self._send(exchange, attempt, other)
 
     def _ended(self, exchange: Exchange) -> None:
         attempt = exchange.context
