@@ -4,6 +4,7 @@ Nothing is followed that was not asked for, and what is not asked for any more i
 so memory grows with what the workload talks to and not with the cluster.
 """
 
+import functools
 import ipaddress
 import logging
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from common.names import ServiceName
 from proxy.control.kept import Kept
 from proxy.control.watch import Watch
 from proxy.decide.balance import Balancer
+from proxy.decide.candidate import Candidate, What
+from proxy.decide.zones import nearby
 
 ANSWER_SECONDS = 0.5
 """A lookup that is not answered by then is passed through: discovery must not break traffic."""
@@ -68,7 +71,19 @@ Target = Backend | Passthrough
 class Discovery:
     """Answers lookups at once where it can."""
 
-    def __init__(self, bus: Bus, kept: Kept, clock: Clock, unanswered: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        kept: Kept,
+        clock: Clock,
+        unanswered: Callable[[], None],
+        *,
+        zone: str = "",
+        tell: Callable[[ServiceName, int, What, Candidate], None] | None = None,
+    ) -> None:
+        self.zone = zone
+        """Where this workload is; endpoints that are meant for others are spared."""
+        self._tell = tell
         self._bus = bus
         self._kept = kept
         self._clock = clock
@@ -161,9 +176,11 @@ class Discovery:
 
         return Watch(self._bus, self._kept, state, moved)
 
-    def balancer(self) -> Balancer:
-        """One more balancer."""
-        return Balancer(self._clock)
+    def balancer(self, service: ServiceName | None = None, port: int = 0) -> Balancer:
+        """One more balancer; of a port of a service, whose broken endpoints are told."""
+        if service is None or self._tell is None:
+            return Balancer(self._clock)
+        return Balancer(self._clock, functools.partial(self._tell, service, port))
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -249,11 +266,15 @@ class _ServiceEntry:
         for number, port in ports.items():
             backend = self._backends.get(number)
             if backend is None:
-                backend = Backend(str(self._name), number, port.hint, self._discovery.balancer())
+                balancer = self._discovery.balancer(self._name, number)
+                backend = Backend(str(self._name), number, port.hint, balancer)
                 self._backends[number] = backend
             backend.hint = port.hint
+            near, far = nearby([e for e in endpoints if port.name in e.ports], self._discovery.zone)
             backend.balancer.update(
-                [(e, e.ports[port.name]) for e in endpoints if port.name in e.ports]
+                [(e, e.ports[port.name]) for e in near],
+                service.failure_accrual if service is not None else None,
+                [(e, e.ports[port.name]) for e in far],
             )
 
 
