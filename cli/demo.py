@@ -1,5 +1,7 @@
 """`tulle demo`: a whole mesh on this machine, for the built-in application or one's own."""
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     help="Your own application: a YAML file of workloads, like the built-in demo/application.yaml.",
 )
 @click.option(
+    "--protocols",
+    is_flag=True,
+    help="The built-in application with a gRPC and a plain TCP edge more.",
+)
+@click.option(
     "--explicit", is_flag=True, help="Use http_proxy instead of intercepting connections."
 )
 @click.option(
@@ -30,7 +37,12 @@ if TYPE_CHECKING:
     help="Keep the log of every program in this folder.",
 )
 def demo(
-    seconds: float | None, as_json: bool, file: Path | None, explicit: bool, logs: Path | None
+    seconds: float | None,
+    as_json: bool,
+    file: Path | None,
+    protocols: bool,
+    explicit: bool,
+    logs: Path | None,
 ) -> int:
     """Run a small application in a mesh of its own and show who talks to whom.
 
@@ -39,25 +51,42 @@ def demo(
     the exit status is 0 only if traffic flowed and all of it between meshed programs was mutual TLS.
     """
     from cli.demo_run import Options, run
-    from demo.plan import BUILT_IN, InvalidApplication, read
+    from demo.plan import BUILT_IN, PROTOCOLS, InvalidApplication, read
 
     if as_json and seconds is None:
         raise click.UsageError("--json: expected --seconds with it")
+    if protocols:
+        _need_grpc(file)
     try:
-        application = read(file or BUILT_IN)
+        application = read(file or (PROTOCOLS if protocols else BUILT_IN))
     except InvalidApplication as error:
         # The command line's own way to tell errors puts them on one line.
         click.echo(f"tulle demo: not an application:\n{error}", err=True)
         return 2
+    mode = _mode(explicit)
+    if protocols and mode == "explicit":
+        click.echo(
+            "gRPC goes through its proxy in a tunnel (CONNECT): it is shown as tcp", err=True
+        )
     return run(
         Options(
             application=application,
-            mode=_mode(explicit),
+            mode=mode,
             seconds=seconds,
             as_json=as_json,
             logs=logs,
         )
     )
+
+
+def _need_grpc(file: Path | None) -> None:
+    """Raises UsageError where --protocols is in vain."""
+    if file is not None:
+        raise click.UsageError("--protocols: it is an application of its own, and so is --file")
+    if find_spec("grpc") is None:
+        raise click.UsageError(
+            f"--protocols: its programs need grpcio: {sys.executable} -m pip install grpcio"
+        )
 
 
 def _mode(explicit: bool) -> "Mode":

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import click
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from cli import mesh
@@ -111,6 +111,7 @@ class Demo:
             seconds = SystemClock.monotonic() - began
             await session.inner.stop(everything=False)
             rows = await observer.settled(SystemClock.monotonic() - began + 60)
+            rows = figures.ordered(session.layout, rows)
         return self._sum_up(session, rows, seconds)
 
     async def _show(self, session: Session, observer: Observer) -> None:
@@ -126,8 +127,8 @@ class Demo:
                 except BusUnavailable as error:
                     self._say(f"telemetry does not answer: {error}")
                 else:
-                    picture = table.edges(rows, width=console.width, title=title)
-                    live.update(picture, refresh=True)
+                    rows = figures.ordered(session.layout, rows)
+                    live.update(self._table(rows, console.width, title), refresh=True)
                 with anyio.move_on_after(1.0):
                     await self._enough.wait()
 
@@ -148,15 +149,21 @@ class Demo:
         else:
             console = Console()
             title = f"the whole run: {seconds:.0f} seconds"
-            console.print(table.edges(rows, width=console.width, title=title))
+            console.print(self._table(rows, console.width, title))
         for problem in figures.problems(session.layout, rows):
             self._say(f"not as it should be: {problem}")
+        if document.ok:
+            self._say(
+                "all is well: every edge carried traffic, with mutual TLS wherever both ends are meshed"
+            )
         return 0 if document.ok else 1
 
+    def _table(self, rows: tuple[EdgeRow, ...], width: int, title: str) -> RenderableType:
+        return table.edges(rows, width=width, title=title, about=self._options.application.about)
+
     def _stage(self, stage: Stage) -> None:
-        names = [name for name in stage.programs if not name.endswith("-redirect")]
-        if names:
-            self._say(f"starting {', '.join(names)}")
+        if names := table.starting(stage.programs):
+            self._say(f"starting {names}")
 
     def _keep_logs(self, paths: Paths) -> None:
         """Where the user wants them; if nothing came up, in any case."""

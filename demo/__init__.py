@@ -19,6 +19,7 @@ figures       telemetry's answers as the document that `--json` prints
 table         the same, live, for people
 
 application.yaml   the built-in application
+protocols.yaml     the same with gRPC and plain TCP (`tulle demo --protocols`)
 apps/              its programs, which know nothing of the mesh
 compose/           the same on Docker: what docker-compose.yml needs beside the images
 """

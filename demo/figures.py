@@ -7,7 +7,7 @@ from demo.layout import Layout
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
-    """Who called whom, and how it went, over the whole run."""
+    """Who called whom, and how it went, over the whole run. For "tcp" a request is a connection."""
 
     source: str
     target: str
@@ -31,6 +31,22 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     edges: tuple[Edge, ...]
 
 
+def ordered(layout: Layout, rows: tuple[EdgeRow, ...]) -> tuple[EdgeRow, ...]:
+    """The rows in the order in which the application file has their sources, then their targets."""
+    names = list(dict.fromkeys(replica.workload.name for replica in layout.replicas))
+    places = {name: place for place, name in enumerate(names)}
+
+    def place(row: EdgeRow) -> tuple[int, int]:
+        return places.get(row.source, len(places)), places.get(row.target, len(places))
+
+    return tuple(sorted(rows, key=place))
+
+
+def carried(row: EdgeRow) -> int:
+    """Requests; for TCP, connections: those that ended and those that are open still."""
+    return row.figures.requests + row.figures.tcp_connections
+
+
 def over(seconds: float, rows: tuple[EdgeRow, ...]) -> tuple[EdgeRow, ...]:
     """The rows with requests per second as of `seconds`, for which there was traffic.
 
@@ -39,7 +55,7 @@ def over(seconds: float, rows: tuple[EdgeRow, ...]) -> tuple[EdgeRow, ...]:
     return tuple(
         msgspec.structs.replace(
             row,
-            figures=msgspec.structs.replace(row.figures, rps=row.figures.requests / seconds),
+            figures=msgspec.structs.replace(row.figures, rps=carried(row) / seconds),
         )
         for row in rows
     )
@@ -56,13 +72,13 @@ def document(layout: Layout, rows: tuple[EdgeRow, ...]) -> Document:
 
 def problems(layout: Layout, rows: tuple[EdgeRow, ...]) -> tuple[str, ...]:
     """What is not as it should be: no traffic, a call that did not happen, an edge without mutual TLS."""
-    carried = [row for row in rows if row.figures.requests]
+    busy = [row for row in rows if carried(row)]
     calls = {
         (row.source, row.target)
-        for row in carried
+        for row in busy
         if row.source_namespace == row.target_namespace == layout.namespace
     }
-    found = [] if carried else ["there was no traffic"]
+    found = [] if busy else ["there was no traffic"]
     found += [
         f"{source} → {target}: no traffic"
         for source, target in layout.calls
@@ -85,7 +101,7 @@ def _edge(row: EdgeRow) -> Edge:
         target_identity=row.target_identity,
         mtls=row.mtls,
         protocol=row.protocol,
-        requests=figures.requests,
+        requests=carried(row),
         success_rate=_rounded(figures.success_rate, 4),
         rps=round(figures.rps, 2),
         p50_ms=_rounded(figures.p50_ms, 2),

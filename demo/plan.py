@@ -1,6 +1,7 @@
 """The application file: which workloads there are and how to start them.
 
     namespace: shop
+    about: The failures are meant.        # optional: said below the table
     workloads:
       - name: web                         # also its service, if it has ports, and its service account
         command: ["{python}", "-m", "demo.apps.web"]
@@ -30,6 +31,7 @@ from common.errors import InvalidName, MeshError
 from common.names import check_label
 
 BUILT_IN = Path(__file__).with_name("application.yaml")
+PROTOCOLS = Path(__file__).with_name("protocols.yaml")
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -74,6 +76,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
 
     workloads: tuple[Workload, ...]
     namespace: str = "demo"
+    about: str = ""
+    """What people should know who look at the figures."""
 
 
 def read(path: Path) -> Application:

@@ -1,6 +1,7 @@
 """The proxy as a whole: started from the ground up, stopped from the top down."""
 
 import asyncio
+import functools
 import gc
 import logging
 import ssl
@@ -21,18 +22,20 @@ from proxy.control.kept import Kept
 from proxy.control.notices import Notices
 from proxy.control.policy import Policy
 from proxy.control.report import Reporter
+from proxy.drain import drain
 from proxy.inbound.arrivals import Inbound
 from proxy.observe.counters import Counters
 from proxy.outbound.arrivals import Outbound
+from proxy.session.errands import Errands
 from proxy.settings import Settings
 from proxy.transport import census
 from proxy.transport.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
-LEAVE_SECONDS = 1.0
-"""After `draining` was said, peers still come for as long as the news takes to reach them."""
 _GC_THRESHOLD = 50_000
+_LAST_WORDS_SECONDS = 0.5
+"""A bus that is not there is not waited for."""
 
 
 async def main(stop: Stop) -> None:
@@ -82,10 +85,11 @@ async def main(stop: Stop) -> None:
             }
             return discovery.revisions() | {subject: at for subject, at in own.items() if at}
 
+        errands = Errands(group, counters.fault)
         reporter = Reporter(bus, settings, counters, discovery.settings, revisions, clock)
         outbound = Outbound(
             settings,
-            group=group,
+            group=errands,
             sweep=sweep,
             discovery=discovery,
             credentials=credentials.current,
@@ -94,7 +98,7 @@ async def main(stop: Stop) -> None:
         )
         inbound = Inbound(
             settings,
-            group=group,
+            group=errands,
             sweep=sweep,
             policy=policy,
             credentials=credentials.current,
@@ -137,6 +141,7 @@ async def main(stop: Stop) -> None:
                 notices.run,
                 reporter.run_reports,
                 reporter.run_acks,
+                reporter.run_reminders,
             ):
                 group.start_soon(task)
             group.start_soon(credentials.run, bus)
@@ -153,10 +158,13 @@ async def main(stop: Stop) -> None:
             gc.freeze()
             gc.set_threshold(_GC_THRESHOLD)
             await stop.wait()
-            await _drain(settings, reporter, outbound, inbound)
+            grace = settings.shutdown_grace_seconds
+            announce = functools.partial(reporter.announce, "draining")
+            await drain(grace, announce, sweep, inbound, outbound)
             kept.save()
             await reporter.report(final=True)
-            await reporter.announce("stopped")
+            with anyio.move_on_after(_LAST_WORDS_SECONDS):
+                await reporter.announce("stopped")
         group.cancel_scope.cancel()
 
 
@@ -166,22 +174,3 @@ async def _announce(reporter: Reporter, credentials: Credentials, policy: Policy
     await policy.known.wait_for(bool)
     await reporter.announce("ready")
     logger.info("ready")
-
-
-async def _drain(
-    settings: Settings, reporter: Reporter, outbound: Outbound, inbound: Inbound
-) -> None:
-    """Say that we go, serve while clients leave, then wait for what is open, within the grace period."""
-    logger.info("draining", extra=log.fields(inbound=inbound.open, outbound=outbound.open))
-    await reporter.announce("draining")
-    with anyio.move_on_after(settings.shutdown_grace_seconds):
-        await anyio.sleep(LEAVE_SECONDS)
-        inbound.drain()
-        outbound.drain()
-        await inbound.empty()
-        await outbound.empty()
-    if inbound.open or outbound.open:
-        logger.warning(
-            "grace period is over",
-            extra=log.fields(inbound=inbound.open, outbound=outbound.open),
-        )

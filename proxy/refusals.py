@@ -106,6 +106,13 @@ class Overloaded(Refusal):
     http, grpc = 503, 14
 
 
+class ShutDown(Refusal):
+    """The proxy ends, and the time that there was for finishing is over."""
+
+    reason = "shut-down"
+    http, grpc = 503, 14
+
+
 class ClientGone(Refusal):
     """The client left before its answer was complete; nobody hears this one."""
 

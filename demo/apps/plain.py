@@ -1,4 +1,4 @@
-"""What the demo's programs share: an HTTP/1.1 server, a client with keep-alive, and a tally.
+"""What the demo's programs share: an HTTP/1.1 server, a client with keep-alive, and tallies.
 
 Each program says once a second, and when it ends, what it has counted: one line of JSON on its standard
 output. Whoever doubts the mesh's figures can compare.
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -24,33 +24,38 @@ GONE = 502
 
 
 class Tally:
-    """Counts requests by status, and how long they took. A failure is a 5xx, or GONE."""
+    """Counts requests by status, and how long they took."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._statuses: Counter[str] = Counter()
+        self._failures = 0
         self._ms: list[float] = []
 
-    def add(self, status: int, started: float) -> None:
+    def add(self, status: int | str, started: float, *, failed: bool) -> None:
         """One more request, begun at `started` on time.monotonic()."""
         took = (time.monotonic() - started) * 1000
         with self._lock:
             self._ms.append(took)
             self._statuses[str(status)] += 1
+            self._failures += failed
 
     def figures(self) -> dict[str, object]:
         """Requests, failures, statuses and exact percentiles in milliseconds so far."""
         with self._lock:
             ordered = sorted(self._ms)
-            statuses = dict(self._statuses)
-        figures: dict[str, object] = {
-            "requests": len(ordered),
-            "failures": sum(n for status, n in statuses.items() if status >= "500"),
-            "statuses": statuses,
-        }
+            figures: dict[str, object] = {
+                "requests": len(ordered),
+                "failures": self._failures,
+                "statuses": dict(self._statuses),
+            }
         for percent in (50, 95, 99, 100) if ordered else ():
             figures[f"p{percent}_ms"] = round(ordered[(len(ordered) - 1) * percent // 100], 2)
         return figures
+
+
+Tallies = Mapping[str, Tally]
+"""What was sent, by whom it was sent to."""
 
 
 class Client:
@@ -76,7 +81,7 @@ class Client:
         """GET; GONE if no answer came. A kept connection that turns out closed is replaced once."""
         started = time.monotonic()
         status, body = self._try(path)
-        self.tally.add(status, started)
+        self.tally.add(status, started, failed=status >= 500)
         return status, body
 
     def _try(self, path: str) -> Answer:
@@ -101,7 +106,7 @@ class Client:
         return answer
 
 
-def serve(answer: Callable[[str], Answer], clients: dict[str, Client] | None = None) -> None:
+def serve(answer: Callable[[str], Answer], sent: Tallies | None = None) -> None:
     """Answer GET requests on HOST and PORT until told to end (SIGTERM)."""
     handled = Tally()
 
@@ -119,7 +124,7 @@ def serve(answer: Callable[[str], Answer], clients: dict[str, Client] | None = N
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-            handled.add(status, started)
+            handled.add(status, started, failed=status >= 500)
 
         def log_message(self, format: str, *args: object) -> None:
             """A line per request would drown the tally."""
@@ -128,33 +133,36 @@ def serve(answer: Callable[[str], Answer], clients: dict[str, Client] | None = N
         request_queue_size = 128
 
     stop = until_told()
-    server = Server(
-        (os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8000"))), Handler
-    )
+    server = Server(listen_at(), Handler)
     threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
     ).start()
-    keep_saying(handled, clients or {}, stop)
+    keep_saying(handled, sent or {}, stop)
     server.shutdown()
     server.server_close()
-    say(handled, clients or {})
+    say(handled, sent or {})
 
 
-def keep_saying(handled: Tally | None, clients: dict[str, Client], stop: threading.Event) -> None:
-    """Say the tally every second until `stop`."""
+def keep_saying(handled: Tally | None, sent: Tallies, stop: threading.Event) -> None:
+    """Say the tallies every second until `stop`."""
     while not stop.wait(1.0):
-        say(handled, clients)
+        say(handled, sent)
 
 
-def say(handled: Tally | None, clients: dict[str, Client]) -> None:
+def say(handled: Tally | None, sent: Tallies) -> None:
     """One line of JSON with everything counted so far."""
     line: dict[str, object] = {"time": round(time.time(), 3)}
     if handled:
         line["handled"] = handled.figures()
-    if clients:
-        line["sent"] = {name: client.tally.figures() for name, client in clients.items()}
+    if sent:
+        line["sent"] = {name: tally.figures() for name, tally in sent.items()}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
+
+
+def listen_at() -> tuple[str, int]:
+    """Where HOST and PORT say that a program should listen."""
+    return os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8000"))
 
 
 def until_told() -> threading.Event:

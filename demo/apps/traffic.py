@@ -30,10 +30,11 @@ def main() -> None:
     ]
     for visitor in visitors:
         visitor.start()
-    keep_saying(None, {url.hostname or "": client}, stop)
+    sent = {url.hostname or "": client.tally}
+    keep_saying(None, sent, stop)
     for visitor in visitors:
         visitor.join()
-    say(None, {url.hostname or "": client})
+    say(None, sent)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,8 @@ class Discovery:
         self._kept = kept
         self._clock = clock
         self._unanswered = unanswered
+        self.on_left: Callable[[Endpoint, int], None] = _nobody_minds
+        """Told of each endpoint and port that requests go to no longer."""
         self._addresses: dict[str, _AddressEntry] = {}
         self._services: dict[ServiceName, _ServiceEntry] = {}
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
@@ -202,9 +204,16 @@ class Discovery:
 
     def balancer(self, service: ServiceName | None = None, port: int = 0) -> Balancer:
         """One more balancer; of a port of a service, whose broken endpoints are told."""
-        if service is None or self._tell is None:
-            return Balancer(self._clock)
-        return Balancer(self._clock, functools.partial(self._tell, service, port))
+        tell = self._tell
+        if service is None or tell is None:
+            balancer = Balancer(self._clock)
+        else:
+            balancer = Balancer(self._clock, functools.partial(tell, service, port))
+        balancer.left = self._left
+        return balancer
+
+    def _left(self, endpoint: Endpoint, port: int) -> None:
+        self.on_left(endpoint, port)
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -234,6 +243,10 @@ class Discovery:
                 self._inside.clear()
             self._inside[address] = known
         return known
+
+
+def _nobody_minds(endpoint: Endpoint, port: int) -> None:
+    """An endpoint left to which nothing was ever sent."""
 
 
 class _ServiceEntry:

@@ -21,6 +21,7 @@ ACK_SECONDS = 10.0
 TELL_AGAIN_SECONDS = 600.0
 """What was learned is told again after so long, if it is learned again."""
 _LOOK_SECONDS = 0.5
+_SAY_AGAIN_SECONDS = 0.05
 
 
 class Reporter:
@@ -42,19 +43,32 @@ class Reporter:
         self._revisions = revisions
         self._clock = clock
         self.started = clock.now()
+        self._phase: Phase = "started"
         self._told: dict[int, float] = {}
         self._untold: list[int] = []
 
     async def announce(self, phase: Phase) -> None:
-        """Say that a phase of the proxy's life begins."""
+        """Say that a phase of the proxy's life begins; returns when that could be said."""
+        self._phase = phase
+        while not await self._say_phase() and self._phase == phase:
+            await self._bus.wait_connected()
+            await anyio.sleep(_SAY_AGAIN_SECONDS)
+
+    async def run_reminders(self) -> None:
+        """Say the phase again after every time not connected, for ever: nobody may have heard it."""
+        async for connected in self._bus.connected.changes():
+            if connected:
+                await self._say_phase()
+
+    async def _say_phase(self) -> bool:
         event = Lifecycle(
             namespace=self._settings.namespace,
             workload=self._settings.workload,
             uid=self._settings.uid,
-            phase=phase,
+            phase=self._phase,
             time=self._clock.now(),
         )
-        await self._bus.publish(subjects.lifecycle(self._settings.name, phase), event)
+        return await self._bus.publish(subjects.lifecycle(self._settings.name, self._phase), event)
 
     def learned(self, port: int) -> None:
         """The application speaks first on this port: have it told, once in a while."""

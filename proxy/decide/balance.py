@@ -12,7 +12,7 @@ Finagle's: a slow answer counts at once, and is forgotten slowly.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate
 
 from common.clock import Clock
@@ -52,6 +52,8 @@ class Balancer:
         self._candidates: dict[tuple[str, int], Candidate] = {}
         self._eligible: list[Candidate] = []
         self._spare: list[Candidate] = []
+        self.left: Callable[[Endpoint, int], None] | None = None
+        """Told of each endpoint and port that can be picked no longer, or not as it was."""
         self._waiting: dict[Callable[[], None], None] = {}
         self._learned = False
         # What follows is worked out by _sort and holds until _stale_at.
@@ -86,6 +88,7 @@ class Balancer:
         now = self._monotonic()
         served = any(c.known or c.in_flight for c in self._eligible)
         before = {*self._eligible, *self._spare}
+        places = [(c.endpoint, c.port) for c in before]
         kept: dict[tuple[str, int], Candidate] = {}
         for endpoint, port in (*endpoints, *spare):
             candidate = self._candidates.get((endpoint.address, port))
@@ -104,9 +107,18 @@ class Balancer:
         if served:
             self._welcome([c for c in self._eligible if c not in before], now)
         self.look()
+        self._tell_who_left(places)
         waiting, self._waiting = self._waiting, {}
         for call in waiting:
             call()
+
+    def _tell_who_left(self, before: list[tuple[Endpoint, int]]) -> None:
+        if self.left is None:
+            return
+        after = {_place(c.endpoint, c.port) for c in (*self._eligible, *self._spare)}
+        for endpoint, port in before:
+            if _place(endpoint, port) not in after:
+                self.left(endpoint, port)
 
     def on_update(self, call: Callable[[], None]) -> None:
         """Call once, after the next update; however often this was asked for."""
@@ -269,3 +281,8 @@ def _warmth(candidate: Candidate, now: float) -> float:
     if candidate.warms_since == NEVER:
         return 1.0
     return min(1.0, COLD + (1 - COLD) * (now - candidate.warms_since) / WARM_UP)
+
+
+def _place(endpoint: Endpoint, port: int) -> Hashable:
+    """What makes connections to an endpoint stand for each other, and who it is."""
+    return endpoint.address, port, endpoint.identity, endpoint.proxy_port, endpoint.uid

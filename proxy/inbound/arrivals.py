@@ -22,6 +22,7 @@ from proxy.inbound.caller import Caller
 from proxy.inbound.requests import Requests
 from proxy.inbound.streams import Streams
 from proxy.observe.counters import Counters
+from proxy.refusals import Refusal
 from proxy.session.carrier import Carrier
 from proxy.session.detector import Detector
 from proxy.session.errands import Spawner
@@ -88,11 +89,20 @@ class Inbound:
         """Listen; raises OSError."""
         await self.listener.start()
 
-    def drain(self) -> None:
+    @property
+    def arrived_at(self) -> float:
+        """When the last connection came; loop time, seconds."""
+        return self.listener.arrived_at
+
+    async def drain(self) -> None:
         """Take no new connections, and let those that are open end."""
-        self.listener.stop()
+        await self.listener.stop()
         self.sessions.drain()
-        self.carrier.close_idle()
+
+    def cut_off(self, error: Refusal) -> None:
+        """End what is open; requests without a response get this one."""
+        self.sessions.cut_off(error)
+        self.listener.abort()
 
     async def empty(self) -> None:
         """Wait until no connection from clients is open."""

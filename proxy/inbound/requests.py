@@ -4,6 +4,7 @@ import asyncio
 import functools
 
 from proxy.codec import http2
+from proxy.codec.frames import Code
 from proxy.codec.heads import BadMessage, RequestHead
 from proxy.inbound.caller import Caller
 from proxy.observe.counters import Counters
@@ -60,11 +61,12 @@ class _Client:
         self._server: Http1Server | Http2Server = session(stream, self, requests.sweep)
         extra = [(CLIENT_ID, str(caller.identity).encode())] if caller.identity else []
         open_new = functools.partial(requests.connector.plain, *caller.target)
+        to_peer = caller.identity is not None and protocol is Protocol.HTTP2
         self._http1, self._http2 = (
             Way(
                 (caller.target, multiplexed),
                 open_new,
-                _not_connected,
+                _not_looked_at if to_peer else _not_connected,
                 extra,
                 multiplexed=multiplexed,
             )
@@ -131,3 +133,8 @@ class _Client:
 
 def _not_connected(exchange: Exchange, error: Refusal) -> None:
     exchange.refuse(error)
+
+
+def _not_looked_at(exchange: Exchange, error: Refusal) -> None:
+    """The application cannot be connected to: the peer's proxy may send the request elsewhere."""
+    exchange.decline(error, Code.REFUSED_STREAM)

@@ -3,13 +3,14 @@
 import functools
 
 from common.clock import Clock
+from common.contract.discovery import Endpoint
 from common.latest import Latest
 from proxy.codec.heads import BadMessage, ResponseHead
 from proxy.control.certify import Held
 from proxy.control.discovery import Backend, Discovery, Passthrough, Target
 from proxy.observe.counters import Counters
 from proxy.outbound.forward import Forward
-from proxy.outbound.reach import Reach
+from proxy.outbound.reach import Reach, connections_to
 from proxy.outbound.requests import Requests
 from proxy.outbound.streams import Streams
 from proxy.refusals import NoRoute, Refusal
@@ -55,6 +56,7 @@ class Outbound:
         self.requests = Requests(self.carrier, reach)
         self.streams = Streams(reach, connector)
         self.discovery = discovery
+        discovery.on_left = self._retire
         self.forward = Forward(
             discovery, settings.namespace, settings.cluster_domain, frozenset(listens)
         )
@@ -82,17 +84,27 @@ class Outbound:
         for listener in self.listeners:
             await listener.start()
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """Take no new connections, and let those that are open end."""
         for listener in self.listeners:
-            listener.stop()
+            await listener.stop()
         self.sessions.drain()
-        self.carrier.close_idle()
+
+    def cut_off(self, error: Refusal) -> None:
+        """End what is open; requests without a response get this one."""
+        self.sessions.cut_off(error)
+        for listener in self.listeners:
+            listener.abort()
 
     async def empty(self) -> None:
         """Wait until no connection from the application is open."""
         for listener in self.listeners:
             await listener.empty()
+
+    def _retire(self, endpoint: Endpoint, port: int) -> None:
+        """Discovery says that an endpoint left: what is on its way there is finished, and no more."""
+        for protocol in (Protocol.HTTP1, Protocol.HTTP2):
+            self.carrier.retire((connections_to(endpoint, port), protocol))
 
     def _refused(self) -> None:
         self.counters.refused_connections += 1

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 
 from common.clock import Clock
+from common.contract.discovery import Endpoint
 from common.contract.telemetry import Peer
 from common.errors import InvalidName
 from common.latest import Latest
@@ -44,9 +45,7 @@ class Reach:
         """What connections to this candidate have in common; they can stand in for each other."""
         key = candidate.notes.get("key")
         if key is None:
-            endpoint = candidate.endpoint
-            key = (endpoint.address, candidate.port, endpoint.identity, endpoint.proxy_port)
-            candidate.notes["key"] = key
+            key = candidate.notes["key"] = connections_to(candidate.endpoint, candidate.port)
         return key
 
     async def open(self, candidate: Candidate, protocol: Protocol) -> Stream:
@@ -95,6 +94,11 @@ class Reach:
         return self._counters.series(
             "outbound", Peer(address=address, port=port), "tcp", NOT_IN_MESH
         )
+
+
+def connections_to(endpoint: Endpoint, port: int) -> Hashable:
+    """What connections to this port of this endpoint have in common."""
+    return endpoint.address, port, endpoint.identity, endpoint.proxy_port
 
 
 def is_meshed(candidate: Candidate) -> bool:

@@ -133,6 +133,7 @@ class Requests:
             self._not_connected,
             _MARKS.get(kind, ()) if multiplexed else (),
             multiplexed=multiplexed,
+            elsewhere=self._elsewhere,
         )
         candidate.notes[kind] = way
         return way
@@ -147,13 +148,30 @@ class Requests:
             failed.unreachable(self._reach.monotonic())
         if exchange.done or attempt.tries >= TRIES:
             exchange.refuse(error)
-            return
+        else:
+            self._send_elsewhere(exchange, attempt, failed)
+
+    def _elsewhere(self, exchange: Exchange, error: Refusal) -> None:
+        """It came back as good as unsent: another endpoint may take it."""
+        attempt = exchange.context
+        assert isinstance(attempt, Attempt)
+        failed = attempt.candidate
+        assert failed is not None
+        now = self._reach.monotonic()
+        if isinstance(error, NotProcessed) and failed.rests_until <= now:
+            failed.unreachable(now)
+        if failed.breaker is not None:
+            failed.vanished(attempt.started_at, now)
+        self._send_elsewhere(exchange, attempt, failed)
+
+    def _send_elsewhere(self, exchange: Exchange, attempt: Attempt, failed: Candidate) -> None:
+        failed.in_flight -= 1
+        attempt.candidate = attempt.counter = None
         other = attempt.backend.balancer.pick(avoid=failed)
         if other is None:
-            exchange.refuse(error)
-            return
-        failed.in_flight -= 1
-        self._send(exchange, attempt, other)
+            self._wait(exchange, attempt.backend)
+        else:
+            self._send(exchange, attempt, other)
 
     def _ended(self, exchange: Exchange) -> None:
         attempt = exchange.context

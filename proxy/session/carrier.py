@@ -13,6 +13,8 @@ from proxy.session.pool import Pool
 from proxy.transport.stream import Stream
 from proxy.transport.sweep import Sweep
 
+REPEATS = 2
+"""An exchange is sent again so often at most."""
 OPENING_LIMIT = 1024
 """Exchanges that may wait for connections to one endpoint."""
 
@@ -20,7 +22,7 @@ OPENING_LIMIT = 1024
 class Way:
     """How exchanges get to one endpoint."""
 
-    __slots__ = ("extra", "failed", "key", "multiplexed", "open")
+    __slots__ = ("elsewhere", "extra", "failed", "key", "multiplexed", "open")
 
     def __init__(
         self,
@@ -30,6 +32,7 @@ class Way:
         extra: Headers | tuple[()] = (),
         *,
         multiplexed: bool,
+        elsewhere: Callable[[Exchange, Refusal], None] | None = None,
     ) -> None:
         self.key = key
         """Ways with the same key share their connections."""
@@ -37,6 +40,8 @@ class Way:
         """Makes a connection; raises Refusal."""
         self.failed = failed
         """Told if no connection can be made; the exchange is as it was before."""
+        self.elsewhere = elsewhere
+        """Told if an exchange that was sent is to be sent again, where that need not be the same way."""
         self.extra = extra
         """Fields that every request gets on this way."""
         self.multiplexed = multiplexed
@@ -55,7 +60,10 @@ class Carrier:
         self._pool = Pool(idle_seconds)
         self._sessions: dict[Hashable, list[Http2Client]] = {}
         self._opening: dict[Hashable, list[tuple[Exchange, Way]]] = {}
+        self._clients: dict[Hashable, set[Http1Client]] = {}
+        """Every HTTP/1.1 connection, warm or in use."""
         self._retry = self._again
+        self._retry_untouched = self._again_if_untouched
 
     @property
     def idle(self) -> int:
@@ -70,14 +78,15 @@ class Carrier:
     def carry(self, exchange: Exchange, way: Way) -> None:
         """Send the exchange on its way.
 
-        What an endpoint has not looked at is sent again; so is, once, what can be repeated and was
-        lost on a connection that had been idle.
+        What an endpoint has not looked at is sent again, and so is what can be repeated and was lost on a
+        connection that had been used before; REPEATS times at most.
         """
         exchange.way = way
         if way.multiplexed:
             self._multiplex(exchange, way)
             return
-        client = self._pool.take(way.key)
+        # Where one warm connection was dead, the next may be, too.
+        client = None if exchange.repeats else self._pool.take(way.key)
         if client is None:
             exchange.retry = None
             self._group.start_soon(self._carry_anew, exchange, way)
@@ -85,28 +94,40 @@ class Carrier:
             exchange.retry = self._retry
             client.begin(exchange, way.extra)
 
-    def close_idle(self) -> None:
-        """Close what is warm; HTTP/2 connections when nothing is on its way there."""
-        self._pool.close()
-        for sessions in list(self._sessions.values()):
-            for session in list(sessions):
-                session.drain()
+    def retire(self, key: Hashable) -> None:
+        """Nothing is to go to this endpoint any more: each connection closes when nothing is on its way."""
+        for client in list(self._clients.get(key, ())):
+            client.drain()
+        for session in list(self._sessions.get(key, ())):
+            session.drain()
+
+    def retire_all(self) -> None:
+        """The same for every endpoint."""
+        for key in (*self._clients, *self._sessions):
+            self.retire(key)
 
     def _again(self, exchange: Exchange, error: MeshError) -> bool:
+        # RFC 9112 §9.3.1: a server may close an idle connection just as a request is sent on it.
+        if isinstance(error, ResponseLost) and exchange.repeatable:
+            return self._repeat(exchange, error)
+        return self._again_if_untouched(exchange, error)
+
+    def _again_if_untouched(self, exchange: Exchange, error: MeshError) -> bool:
+        # RFC 9113 §8.7: then even what is not idempotent can be sent again.
+        if isinstance(error, NotProcessed) and exchange.replayable:
+            return self._repeat(exchange, error)
+        return False
+
+    def _repeat(self, exchange: Exchange, error: Refusal) -> bool:
         way = exchange.way
         assert isinstance(way, Way)
-        # RFC 9112 §9.3.1: a server may close an idle connection just as a request is sent on it.
-        lost = isinstance(error, ResponseLost) and exchange.repeatable
-        untouched = (
-            isinstance(error, NotProcessed) and exchange.request_done and not exchange.bytes_in
-        )
-        if not (lost or untouched):
+        if exchange.repeats >= REPEATS:
             return False
-        exchange.retry = None
-        if way.multiplexed:
-            self._multiplex(exchange, way)
+        exchange.rewind()
+        if way.elsewhere is None:
+            self.carry(exchange, way)
         else:
-            self._group.start_soon(self._carry_anew, exchange, way)
+            way.elsewhere(exchange, error)
         return True
 
     async def _carry_anew(self, exchange: Exchange, way: Way) -> None:
@@ -115,12 +136,18 @@ class Carrier:
         except Refusal as error:
             way.failed(exchange, error)
             return
+        clients = self._clients.setdefault(way.key, set())
+
+        def lost(client: Http1Client) -> None:
+            self._pool.forget(way.key, client)
+            clients.discard(client)
+            if not clients and self._clients.get(way.key) is clients:
+                del self._clients[way.key]
+
         client = Http1Client(
-            stream,
-            self._sweep,
-            lambda client: self._pool.give(way.key, client),
-            lambda client: self._pool.forget(way.key, client),
+            stream, self._sweep, lambda client: self._pool.give(way.key, client), lost
         )
+        clients.add(client)
         if exchange.done:
             self._pool.give(way.key, client)
         else:
@@ -160,7 +187,7 @@ class Carrier:
         for exchange, its_way in self._opening.pop(way.key):
             if exchange.done:
                 continue
-            exchange.retry = None
+            exchange.retry = self._retry_untouched
             if session.usable:
                 session.carry(exchange, its_way.extra)
             else:

@@ -2,6 +2,7 @@
 
 from typing import Protocol as Shape
 
+from common.errors import MeshError
 from proxy.codec.heads import BadMessage
 from proxy.session.exchange import Exchange
 
@@ -11,6 +12,10 @@ class Server(Shape):
 
     def drain(self) -> None:
         """Finish what is on its way, and take nothing new."""
+        ...
+
+    def cut_off(self, error: MeshError) -> None:
+        """End now; what has no response yet gets this one."""
         ...
 
 

@@ -45,6 +45,8 @@ class Http1Client(asyncio.Protocol):
         self._request_done = False
         self._keep_alive = True
         self._until_close = False
+        self._leaving = False
+        """It closes as soon as nothing is on its way."""
         self.used = False
         """It has carried an exchange before the current one."""
         self.deadline = NEVER
@@ -80,6 +82,12 @@ class Http1Client(asyncio.Protocol):
     def close(self) -> None:
         """Close an idle connection."""
         self._stream.close()
+
+    def drain(self) -> None:
+        """Close when nothing is on its way."""
+        self._leaving = True
+        if self._exchange is None:
+            self._stream.close()
 
     # From the exchange: see ClientSide.
 
@@ -222,6 +230,7 @@ class Http1Client(asyncio.Protocol):
             and self._request_done
             and not self._buffer
             and not self._clogged
+            and not self._leaving
             and not self._stream.is_closing()
         ):
             self.used = True

@@ -7,6 +7,7 @@ HTTP is answered with 400 and the connection closed, because nobody knows where 
 import asyncio
 import re
 
+from common.errors import MeshError
 from proxy.codec import http1
 from proxy.codec.body import Body, reader
 from proxy.codec.frames import Code
@@ -25,6 +26,8 @@ HEAD_SECONDS = 10.0
 """From the first byte of a head to its last."""
 IDLE_SECONDS = 600.0
 """Between requests."""
+NOTICE_SECONDS = 1.0
+"""A client that is idle when we leave may be about to send: it has so long to hear it with an answer."""
 LINGER_SECONDS = 2.0
 """For a client to read the last response before its unread request is answered with a reset."""
 HALF_CLOSED_SECONDS = 5.0
@@ -75,10 +78,17 @@ class Http1Server(asyncio.Protocol):
         resume(self._stream)
 
     def drain(self) -> None:
-        """Close as soon as no request is on its way."""
+        """Close with the next response, or when none is asked for any more."""
         self._draining = True
         if self._exchange is None and not self._buffer and not self._lingering:
-            self._stream.close()
+            self.deadline = min(self.deadline, self._loop.time() + NOTICE_SECONDS)
+
+    def cut_off(self, error: MeshError) -> None:
+        """Close now; what has no response yet gets this one."""
+        self._draining = True
+        if self._exchange is not None:
+            self._exchange.refuse(error)
+        self._stream.close()
 
     # From the connection.
 
@@ -313,10 +323,12 @@ class Http1Server(asyncio.Protocol):
             # The client still sends what nobody will read.
             self._body = None
             self._linger()
-        elif self._close_after or (self._draining and not self._buffer):
+        elif self._close_after:
             self._linger() if self._buffer else self._stream.close()
         else:
-            self.deadline = self._loop.time() + IDLE_SECONDS
+            # A response that began before the drain has not said that it is the last.
+            seconds = NOTICE_SECONDS if self._draining else IDLE_SECONDS
+            self.deadline = self._loop.time() + seconds
             self._go_on()
 
     def _go_on(self) -> None:

@@ -47,11 +47,3 @@ class Pool:
             self._size -= 1
         if not idle:
             self._idle.pop(key, None)
-
-    def close(self) -> None:
-        """Close every idle connection."""
-        for idle in self._idle.values():
-            for client in idle:
-                client.close()
-        self._idle.clear()
-        self._size = 0

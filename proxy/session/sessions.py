@@ -1,5 +1,6 @@
 """The sessions that are open on one side of the proxy, so that they can be drained."""
 
+from common.errors import MeshError
 from proxy.session.host import Server
 
 
@@ -28,3 +29,8 @@ class Sessions:
         self._draining = True
         for server in list(self._servers):
             server.drain()
+
+    def cut_off(self, error: MeshError) -> None:
+        """End all of them; what has no response yet gets this one."""
+        for server in list(self._servers):
+            server.cut_off(error)

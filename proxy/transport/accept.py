@@ -1,6 +1,8 @@
 """A connection arrives: how many there may be, and what is known of each before its first byte."""
 
 import asyncio
+import contextlib
+import os
 import socket
 from collections.abc import Callable
 from typing import cast
@@ -10,13 +12,14 @@ import anyio
 from proxy.transport import census
 from proxy.transport.connect import tune
 from proxy.transport.original_dst import Address, local_address, original_dst, peer_address
+from proxy.transport.stream import reset
 from proxy.transport.waiting import Waiting
 
 
 class Arrival:
     """A connection that somebody made to this proxy; reading is paused."""
 
-    __slots__ = ("left", "local", "original", "peer", "transport")
+    __slots__ = ("_left", "local", "original", "peer", "transport")
 
     def __init__(
         self,
@@ -24,7 +27,7 @@ class Arrival:
         peer: Address,
         local: Address,
         original: Address | None,
-        left: Callable[[], None],
+        left: Callable[["Arrival"], None],
     ) -> None:
         self.transport = transport
         self.peer = peer
@@ -32,11 +35,14 @@ class Arrival:
         """Our end of the connection."""
         self.original = original
         """Where the client meant to connect to; None if it meant this proxy."""
-        self.left = left
-        """To be called once when the connection is over."""
+        self._left = left
 
     def __repr__(self) -> str:
         return f"<Arrival {self.peer} for {self.original or 'us'}>"
+
+    def left(self) -> None:
+        """To be called once when the connection is over."""
+        self._left(self)
 
 
 class Listener:
@@ -58,8 +64,14 @@ class Listener:
         self._refused = refused
         self._server: asyncio.Server | None = None
         self._emptied = anyio.Event()
-        self.open = 0
+        self._present: set[Arrival] = set()
+        self.arrived_at = 0.0
+        """When the last connection was accepted; loop time, seconds."""
+
+    @property
+    def open(self) -> int:
         """Connections accepted that have not left yet."""
+        return len(self._present)
 
     @property
     def port(self) -> int:
@@ -74,19 +86,33 @@ class Listener:
             lambda: _Door(self), self._host, self._port, backlog=4096, reuse_address=True
         )
 
-    def stop(self) -> None:
-        """Accept no more."""
-        if self._server is not None:
-            self._server.close()
+    async def stop(self) -> None:
+        """Accept those that wait to be accepted, and no more."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # The kernel resets what was not accepted when the last descriptor is closed, so ours is the last.
+        doors = [socket.socket(fileno=os.dup(door.fileno())) for door in server.sockets]
+        server.close()
+        waiting = [connection for door in doors for connection in _accept_and_close(door)]
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(lambda: _Door(self), connection)
+
+    def abort(self) -> None:
+        """Break every connection that is open: whoever reads must not take it for the end."""
+        for arrival in list(self._present):
+            reset(arrival.transport)
 
     async def empty(self) -> None:
         """Wait until no connection is open."""
-        while self.open:
+        while self._present:
             await self._emptied.wait()
 
     def accept(self, transport: asyncio.Transport) -> None:
         """Look at a new connection and pass it on, or close it if there are too many."""
-        if self.open >= self._limit:
+        self.arrived_at = asyncio.get_running_loop().time()
+        if len(self._present) >= self._limit:
             self._refused()
             transport.abort()
             return
@@ -104,15 +130,25 @@ class Listener:
             # It is gone already.
             transport.abort()
             return
-        self.open += 1
+        self._present.add(arrival)
         census.enter(transport)
         self._arrived(arrival)
 
-    def _left(self) -> None:
-        self.open -= 1
-        if not self.open:
+    def _left(self, arrival: Arrival) -> None:
+        self._present.discard(arrival)
+        if not self._present:
             self._emptied.set()
             self._emptied = anyio.Event()
+
+
+def _accept_and_close(door: socket.socket) -> list[socket.socket]:
+    """The connections that wait at a listening socket."""
+    waiting: list[socket.socket] = []
+    with door, contextlib.suppress(OSError):
+        door.setblocking(False)
+        while True:
+            waiting.append(door.accept()[0])
+    return waiting
 
 
 class _Door(Waiting):

@@ -30,6 +30,8 @@ class Sweep:
 
     def __init__(self) -> None:
         self._timed: set[Timed] = set()
+        self.period = PERIOD
+        """Seconds between two looks."""
 
     def __len__(self) -> int:
         return len(self._timed)
@@ -49,8 +51,8 @@ class Sweep:
                 timed.expired()
 
     async def run(self) -> None:
-        """Look once a second, for ever."""
+        """Look once in every period, for ever."""
         loop = asyncio.get_running_loop()
         while True:
-            await anyio.sleep(PERIOD)
+            await anyio.sleep(self.period)
             self.look(loop.time())

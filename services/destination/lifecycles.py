@@ -17,6 +17,7 @@ from services.destination.resources import Change, Heard, Spoke
 
 log = logging.getLogger(__name__)
 
+READY = frozenset({"ready"})
 LEAVING = frozenset({"draining", "stopped"})
 
 
@@ -65,7 +66,9 @@ class Lifecycles:
             self._learn(subject, lesson)
 
     def _hear(self, subject: str, message: Lifecycle) -> None:
-        self._take(subject, lambda: heard(subject, message))
+        # One that has only started says nothing about whether it can be spoken to.
+        if message.phase in READY | LEAVING:
+            self._take(subject, lambda: heard(subject, message))
 
     def _learn(self, subject: str, message: Learned) -> None:
         self._take(subject, lambda: spoke(subject, message))

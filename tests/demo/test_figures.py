@@ -3,7 +3,7 @@
 import msgspec
 
 from common.contract.telemetry import EdgeRow, Figures
-from demo.figures import document, over, problems
+from demo.figures import document, ordered, over, problems
 from demo.layout import TRANSPARENT_NETWORK, lay_out
 from demo.plan import parse
 
@@ -84,6 +84,28 @@ def test_a_meshed_edge_without_mutual_tls_is_not_well() -> None:
 
 def test_an_edge_to_what_is_not_meshed_may_be_plain() -> None:
     assert problems(LAYOUT, (row("traffic", "web"), row("web", "db", mtls=False))) == ()
+
+
+def test_connections_that_are_open_still_are_counted() -> None:
+    pool = msgspec.structs.replace(
+        row("traffic", "web"), protocol="tcp", figures=Figures(requests=3, tcp_connections=2)
+    )
+
+    (edge,) = document(LAYOUT, over(10.0, (pool,))).edges
+    assert (edge.requests, edge.rps) == (5, 0.5)
+    idle = msgspec.structs.replace(pool, figures=Figures(tcp_connections=1))
+    assert problems(LAYOUT, (idle,)) == ()
+
+
+def test_rows_come_in_the_order_of_the_application_file() -> None:
+    rows = (row("another", "db"), row("web", "db"), row("traffic", "db"), row("traffic", "web"))
+
+    assert [(r.source, r.target) for r in ordered(LAYOUT, rows)] == [
+        ("traffic", "web"),
+        ("traffic", "db"),
+        ("web", "db"),
+        ("another", "db"),
+    ]
 
 
 def test_a_promised_call_that_carried_nothing_is_not_well() -> None:

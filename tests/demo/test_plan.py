@@ -65,7 +65,7 @@ workloads:
 """
 
     assert mistakes(text) == [
-        "colour: not known; expected one of workloads, namespace",
+        "colour: not known; expected one of workloads, namespace, about",
         "workloads[0].command: Expected `str | array`, got `int`",
         "workloads[0].replicas: Expected `int` >= 1",
         "workloads[0].ports[1]: Expected `int` <= 65535",

@@ -8,52 +8,24 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from common.contract.telemetry import BUCKETS_MS
+from tests.support.demos import (
+    ACCOUNT,
+    COMMAND,
+    MODES,
+    SECONDS,
+    demo,
+    finish,
+    flags_for,
+    own_figures,
+)
 from tests.support.hosts import require
-
-COMMAND = [sys.executable, "-P", "-m", "cli", "demo"]
-ACCOUNT = "spiffe://cluster.local/ns/shop/sa/"
-MODES = ["transparent", "explicit"]
-SECONDS = 60.0
-
-
-@contextmanager
-def demo(tmp_path: Path, *flags: str) -> Iterator["subprocess.Popen[str]"]:
-    """A demo whose temporary files are below `tmp_path`; killed if the test leaves it running."""
-    env = os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "200"}
-    with subprocess.Popen(
-        [*COMMAND, *flags],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-    ) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
-
-
-def finish(running: "subprocess.Popen[str]") -> tuple[str, str]:
-    return running.communicate(timeout=SECONDS)
-
-
-def flags_for(mode: str) -> list[str]:
-    if mode == "transparent":
-        require()
-        return []
-    return ["--explicit"]
 
 
 def wait_until_up(running: "subprocess.Popen[str]") -> str:
@@ -108,15 +80,6 @@ def bucket(milliseconds: float) -> float:
     return next(bound for bound in BUCKETS_MS if bound >= milliseconds)
 
 
-def own_figures(logs: Path, workload: str) -> list[dict[str, Any]]:
-    """What the replicas of a workload say in their last lines about what they sent."""
-    found = []
-    for path in logs.glob(f"{workload}-?.log"):
-        last = json.loads(path.read_text().splitlines()[-1])
-        found += last["sent"].values()
-    return found
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_what_the_mesh_says_is_what_the_application_counted(tmp_path: Path, mode: str) -> None:
     logs, temporary = tmp_path / "logs", tmp_path / "tmp"
@@ -138,7 +101,7 @@ def test_what_the_mesh_says_is_what_the_application_counted(tmp_path: Path, mode
         assert edge["target_identity"] == ACCOUNT + target
         assert edge["protocol"] == "http/1.1"
 
-        own = own_figures(logs, source)
+        own = own_figures(logs, source, target)
         sent = sum(figures["requests"] for figures in own)
         failed = sum(figures["failures"] for figures in own)
         assert edge["requests"] == sent > 50

@@ -39,7 +39,7 @@ async def visitors(limit: int = 10) -> AsyncIterator[Visitors]:
     found = Visitors(limit)
     await found.listener.start()
     yield found
-    found.listener.stop()
+    await found.listener.stop()
     for arrival in found.arrivals:
         arrival.transport.abort()
     await anyio.sleep(0.01)
@@ -92,7 +92,7 @@ async def test_empty_waits_for_the_last_to_leave() -> None:
 async def test_nobody_is_accepted_after_stop() -> None:
     async with visitors() as found:
         port = found.listener.port
-        found.listener.stop()
+        await found.listener.stop()
         await until(lambda: not _listens(port))
 
 

@@ -138,6 +138,7 @@ ANSWERS = {
     "no-route": (404, 5),
     "loop": (508, 10),
     "overloaded": (503, 14),
+    "shut-down": (503, 14),
     "client-gone": (499, 1),
 }
 

@@ -3,7 +3,8 @@
 import anyio
 import pytest
 
-from tests.support.conversation import GET, OK, conversation
+from proxy.refusals import ShutDown
+from tests.support.conversation import GET, OK, conversation, settled
 
 pytestmark = pytest.mark.anyio
 
@@ -310,24 +311,40 @@ async def test_drain_lets_what_is_on_its_way_finish_and_then_closes() -> None:
         assert talk.sessions_closed == 1
 
 
-async def test_drain_closes_an_idle_connection_at_once() -> None:
+async def test_a_client_that_is_idle_at_the_drain_is_told_with_its_next_response() -> None:
     async with conversation() as talk:
         await talk.hears(GET)
         await talk.answers(OK)
         talk.server.drain()
-        await talk.hears()
+        await talk.hears(GET)
+        await talk.answers(OK)
+
+        assert talk.says() == OK + OK_LAST
+        assert talk.client.lost
+
+
+async def test_a_client_that_asks_for_nothing_after_the_drain_is_left_after_a_notice() -> None:
+    async with conversation() as talk:
+        await talk.hears(GET)
+        await talk.answers(OK)
+        talk.server.drain()
+        await talk.expire(0.9)
+        assert not talk.client.lost
+        await talk.expire(1.1)
 
         assert talk.client.lost
 
 
-async def test_a_response_that_began_before_the_drain_is_the_last() -> None:
+async def test_a_response_that_began_before_the_drain_may_be_followed_by_one_more() -> None:
     async with conversation() as talk:
         await talk.hears(GET)
         await talk.answers(OK[:-2])
         talk.server.drain()
         await talk.answers(b"ok")
+        await talk.hears(GET)
+        await talk.answers(OK)
 
-        assert talk.says() == OK
+        assert talk.says() == OK + OK_LAST
         assert talk.client.lost
 
 
@@ -341,6 +358,26 @@ async def test_what_was_pipelined_before_the_drain_is_answered() -> None:
 
         assert talk.says() == OK + OK_LAST
         assert talk.client.lost
+
+
+async def test_what_is_cut_off_is_told_why_or_broken_off() -> None:
+    async with conversation() as talk:
+        await talk.hears(GET)
+        talk.server.cut_off(ShutDown("test"))
+        await settled()
+
+        assert b"503" in (said := talk.says())
+        assert b"tulle-error: shut-down\r\n" in said
+        assert talk.client.lost
+
+    async with conversation() as talk:
+        await talk.hears(GET)
+        await talk.answers(OK[:-2])
+        talk.server.cut_off(ShutDown("test"))
+        await settled()
+
+        assert talk.client.lost
+        assert isinstance(talk.ended[0].error, ShutDown)
 
 
 async def test_a_body_that_comes_before_the_endpoint_is_connected_waits_for_it() -> None:

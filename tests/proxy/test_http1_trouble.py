@@ -203,11 +203,12 @@ async def test_it_is_repeated_once_only() -> None:
     [
         (b"POST / HTTP/1.1\r\nhost: a\r\n\r\n", False),
         (b"PATCH / HTTP/1.1\r\nhost: a\r\n\r\n", False),
-        (b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi", False),
-        (b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n", True),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi", False),
+        (b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 20000\r\n\r\n" + b"x" * 20000, False),
+        (b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 20001\r\n\r\n" + b"x" * 20000, True),
     ],
 )
-async def test_what_may_have_had_an_effect_or_has_a_body_is_not_repeated(
+async def test_what_may_have_had_an_effect_or_has_a_long_body_is_not_repeated(
     request_: bytes, closes: bool
 ) -> None:
     async with conversation() as talk:
@@ -218,6 +219,22 @@ async def test_what_may_have_had_an_effect_or_has_a_body_is_not_repeated(
 
         assert len(talk.endpoints) == 1
         assert talk.says() == refused(502, b"response-lost", close=closes)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5])
+async def test_a_short_body_is_repeated_with_its_request(cut: int) -> None:
+    head = b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n"
+    async with conversation() as talk:
+        await warm(talk)
+        await talk.hears(head, b"h", b"ello"[: cut - 1])
+        talk.endpoint.breaks()
+        await settled()
+        await talk.hears(b"hello"[cut:])
+
+        assert len(talk.endpoints) == 2
+        assert talk.passes_on() == head + b"hello"
+        await talk.answers(OK)
+        assert talk.says() == OK
 
 
 async def test_a_request_is_not_repeated_once_its_answer_began() -> None:

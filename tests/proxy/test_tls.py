@@ -264,7 +264,7 @@ async def our_server(files: TlsFiles) -> AsyncIterator[tuple[int, list[Recorder]
     try:
         yield listener.port, users
     finally:
-        listener.stop()
+        await listener.stop()
         for tls in streams:
             tls.abort()
         await anyio.lowlevel.checkpoint()

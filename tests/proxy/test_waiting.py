@@ -47,7 +47,7 @@ async def test_what_a_client_says_before_anybody_listens_is_heard_by_who_does() 
 
         assert found == [(Protocol.HTTP1, REQUEST)]
         arrival.transport.abort()
-        listener.stop()
+        await listener.stop()
         await until(arrival.transport.is_closing)
         await anyio.lowlevel.checkpoint()
 
@@ -72,5 +72,5 @@ async def test_a_server_that_speaks_first_is_heard() -> None:
         client.close()
         served.close()
         await until(lambda: stream.is_closing() and arrivals[0].transport.is_closing())
-        listener.stop()
+        await listener.stop()
         await anyio.lowlevel.checkpoint()

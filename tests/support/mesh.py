@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -62,6 +62,13 @@ class RunningMesh:
         """What a program has said so far."""
         return (self.paths.logs / f"{name}.log").read_text()
 
+    def configure(self, settings: Mapping[str, object], *names: str) -> None:
+        """Give programs other settings, from their next start on."""
+        more = {f"TULLE_{key.upper()}": str(value) for key, value in settings.items()}
+        for name in names:
+            program = self.programs[name]
+            self.programs[name] = msgspec.structs.replace(program, env=program.env | more)
+
     async def start(self, *names: str, wait: bool = True) -> None:
         """Start programs, and wait until they are ready."""
         for name in names:
@@ -85,12 +92,14 @@ class RunningMesh:
                 await anyio.sleep(0.05)
         raise AssertionError(f"{name} is not ready: {missing}\n{self.log(name)[-4000:]}")
 
-    async def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a program a signal and wait for its end."""
+    async def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a program a signal and wait for its end; returns its exit status."""
         running = self.running.pop(name)
         running.signal(number)
         with anyio.fail_after(PATIENCE_SECONDS):
             await running.ended.wait()
+        assert running.status is not None
+        return running.status
 
     async def kill(self, name: str) -> None:
         """End a program without a word."""
@@ -122,11 +131,15 @@ class RunningMesh:
 
 @asynccontextmanager
 async def running_mesh(
-    directory: Path, application: str, **identity: object
+    directory: Path,
+    application: str,
+    proxies: Mapping[str, object] | None = None,
+    **identity: object,
 ) -> AsyncIterator[RunningMesh]:
     """A mesh with `application` (YAML as for `tulle demo --file`), up and ready; all gone afterwards.
 
-    `identity` are settings of the identity service, such as `leaf_seconds=4`.
+    `proxies` are settings of every proxy, such as `{"shutdown_grace_seconds": 20}`; `identity` are those of
+    the identity service, such as `leaf_seconds=4`.
     """
     network, claim = _free_network()
     port = _free_port(str(network[1]))
@@ -138,9 +151,9 @@ async def running_mesh(
         async with anyio.create_task_group() as group:
             running = RunningMesh(group, layout, paths, mesh)
             running.programs = {program.name: program for stage in stages for program in stage}
-            more = {f"TULLE_{key.upper()}": str(value) for key, value in identity.items()}
-            service = running.programs["identity"]
-            running.programs["identity"] = msgspec.structs.replace(service, env=service.env | more)
+            running.configure(identity, "identity")
+            names = [name for name in running.programs if name.endswith("-proxy")]
+            running.configure(proxies or {}, *names)
             try:
                 for stage in stages:
                     await running.start(*(program.name for program in stage))

@@ -195,7 +195,7 @@ async def choice(connect_seconds: float = 1.0) -> AsyncIterator[Choice]:
         try:
             yield made
         finally:
-            made.carrier.close_idle()
+            made.carrier.retire_all()
             await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
         assert all(exchange.done for exchange in made.exchanges)

@@ -124,6 +124,11 @@ async def test_a_draining_workload_is_withdrawn_at_once_and_one_that_came_back_i
         await say(bus, word("draining", 1.0))
         await web.until_ready(False)
         await say(bus, word("started", 2.0))
+        (tmp_path / "web.yaml").write_text(MESH.replace("10.0.0.1", "10.0.0.2"))
+        await until(lambda: web.endpoint is not None and web.endpoint.address == "10.0.0.2")
+        assert web.endpoint is not None
+        assert not web.endpoint.ready, "it has only started"
+        await say(bus, word("ready", 3.0))
         await web.until_ready(True)
 
 
