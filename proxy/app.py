@@ -19,6 +19,7 @@ from proxy.admin import admin
 from proxy.control.certify import Credentials
 from proxy.control.discovery import Discovery
 from proxy.control.kept import Kept
+from proxy.control.notices import Notices
 from proxy.control.policy import Policy
 from proxy.control.report import Reporter
 from proxy.drain import drain
@@ -66,7 +67,15 @@ async def main(stop: Stop) -> None:
     counters = Counters()
     sweep = Sweep()
     async with bus, anyio.create_task_group() as group:
-        discovery = Discovery(bus, kept, clock, counters.lookup_unanswered)
+        notices = Notices(bus, name, clock)
+        discovery = Discovery(
+            bus,
+            kept,
+            clock,
+            counters.lookup_unanswered,
+            zone=settings.zone,
+            tell=notices.tell,
+        )
         policy = Policy(bus, kept, name, discovery.settings)
 
         def revisions() -> dict[str, int]:
@@ -117,6 +126,7 @@ async def main(stop: Stop) -> None:
                 "proxy_inbound_http2_sessions": inbound.carrier.sessions,
                 "proxy_outbound_warm_connections": outbound.carrier.idle,
                 "proxy_outbound_http2_sessions": outbound.carrier.sessions,
+                "proxy_outbound_ejections_total": notices.ejections,
                 "identity_cert_expiration_timestamp_seconds": held.not_after if held else 0.0,
                 "process_start_time_seconds": reporter.started,
             }
@@ -128,6 +138,7 @@ async def main(stop: Stop) -> None:
                 sweep.run,
                 kept.run,
                 discovery.run,
+                notices.run,
                 reporter.run_reports,
                 reporter.run_acks,
                 reporter.run_reminders,

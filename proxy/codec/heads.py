@@ -15,6 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 NO_BODY = 0
 UNKNOWN = -1
 """A body that ends when its framing says so: chunked, a stream, or the end of the connection."""
+NOT_READ = -1.0
 
 
 class BadMessage(MeshError):
@@ -45,6 +46,7 @@ class RequestHead:
         "onward",
         "protocol",
         "target",
+        "timeout",
         "upgrade",
     )
 
@@ -81,6 +83,8 @@ class RequestHead:
         """The target came in absolute-form, as to a forward proxy."""
         self.protocol = protocol
         """What it is counted as: `http/1.1`, `http/2` or `grpc`."""
+        self.timeout: float | None = NOT_READ
+        """Seconds that a gRPC call may take, once somebody has looked; None: for ever."""
         self.onward: RequestHead | None = None
         """This head as the one who serves it passes it on, if that was worked out before."""
         self.line: tuple[object, bytes] | None = None
@@ -104,6 +108,7 @@ class RequestHead:
         for slot in RequestHead.__slots__:
             setattr(copy, slot, changes.get(slot, getattr(self, slot)))
         copy.onward = copy.line = copy.block = None
+        copy.timeout = NOT_READ
         return copy
 
 

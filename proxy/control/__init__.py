@@ -7,5 +7,6 @@ kept       documents on disk
 watch      one document, followed
 discovery  where things are
 policy     what it must know about its own workload
+notices    what people should hear of its decisions
 report     phases, measurements, acknowledgements
 """

@@ -4,6 +4,7 @@ Nothing is followed that was not asked for, and what is not asked for any more i
 so memory grows with what the workload talks to and not with the cluster.
 """
 
+import functools
 import ipaddress
 import logging
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from common.names import ServiceName
 from proxy.control.kept import Kept
 from proxy.control.watch import Watch
 from proxy.decide.balance import Balancer
+from proxy.decide.candidate import Candidate, What
+from proxy.decide.zones import nearby
 
 ANSWER_SECONDS = 0.5
 """A lookup that is not answered by then is passed through: discovery must not break traffic."""
@@ -79,7 +82,19 @@ Target = Backend | Passthrough
 class Discovery:
     """Answers lookups at once where it can."""
 
-    def __init__(self, bus: Bus, kept: Kept, clock: Clock, unanswered: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        kept: Kept,
+        clock: Clock,
+        unanswered: Callable[[], None],
+        *,
+        zone: str = "",
+        tell: Callable[[ServiceName, int, What, Candidate], None] | None = None,
+    ) -> None:
+        self.zone = zone
+        """Where this workload is; endpoints that are meant for others are spared."""
+        self._tell = tell
         self._bus = bus
         self._kept = kept
         self._clock = clock
@@ -187,9 +202,13 @@ class Discovery:
 
         return Watch(self._bus, self._kept, state, moved)
 
-    def balancer(self) -> Balancer:
-        """One more balancer."""
-        balancer = Balancer(self._clock)
+    def balancer(self, service: ServiceName | None = None, port: int = 0) -> Balancer:
+        """One more balancer; of a port of a service, whose broken endpoints are told."""
+        tell = self._tell
+        if service is None or tell is None:
+            balancer = Balancer(self._clock)
+        else:
+            balancer = Balancer(self._clock, functools.partial(tell, service, port))
         balancer.left = self._left
         return balancer
 
@@ -288,7 +307,8 @@ class _ServiceEntry:
         for number, port in ports.items():
             backend = self._backends.get(number)
             if backend is None:
-                backend = Backend(str(self._name), number, port.hint, self._discovery.balancer())
+                balancer = self._discovery.balancer(self._name, number)
+                backend = Backend(str(self._name), number, port.hint, balancer)
                 self._backends[number] = backend
             backend.hint = port.hint
             # All of them: one replica's word must not change how the others are spoken to.
@@ -296,7 +316,12 @@ class _ServiceEntry:
             backend.told_opaque = bool(places) and all(
                 e.ports[port.name] in e.opaque_ports for e in places
             )
-            backend.balancer.update([(e, e.ports[port.name]) for e in places])
+            near, far = nearby(places, self._discovery.zone)
+            backend.balancer.update(
+                [(e, e.ports[port.name]) for e in near],
+                service.failure_accrual if service is not None else None,
+                [(e, e.ports[port.name]) for e in far],
+            )
 
 
 class _AddressEntry:

@@ -53,7 +53,7 @@ class Outbound:
         listens = [split_listen(text) for text in settings.outbound_listen]
         self.carrier = Carrier(group, sweep, IDLE_SECONDS)
         self.sessions = Sessions()
-        self.requests = Requests(group, self.carrier, reach)
+        self.requests = Requests(self.carrier, reach)
         self.streams = Streams(reach, connector)
         self.discovery = discovery
         discovery.on_left = self._retire

@@ -10,7 +10,7 @@ from common.latest import Latest
 from common.names import Identity
 from proxy.control.certify import Held
 from proxy.control.discovery import Backend
-from proxy.decide.balance import Candidate
+from proxy.decide.candidate import Candidate
 from proxy.observe.counters import Counter, Counters
 from proxy.refusals import NoIdentity, TlsFailed
 from proxy.transport import header

@@ -3,48 +3,45 @@
 import asyncio
 import functools
 
-import anyio
-
 from proxy.codec import http2
 from proxy.codec.heads import RequestHead
 from proxy.control.discovery import Backend
-from proxy.decide.balance import Candidate
+from proxy.decide.breaker import State
+from proxy.decide.candidate import Candidate
+from proxy.decide.grpc import ENDPOINT_FAULTS, timeout_of
 from proxy.observe.counters import Counter
+from proxy.outbound.queue import Queue
 from proxy.outbound.reach import Reach, is_meshed
 from proxy.refusals import (
+    BadResponse,
     ConnectFailed,
-    NoEndpoints,
     NotProcessed,
-    Overloaded,
     Refusal,
+    ResponseLost,
     TlsFailed,
+    TooSlow,
 )
 from proxy.session.carrier import Carrier, Way
-from proxy.session.errands import Spawner
+from proxy.session.deadlines import Deadline, Deadlines, limit
 from proxy.session.exchange import Exchange
 from proxy.session.tally import tally
 from proxy.transport.detect import Protocol
 
-FAILFAST_SECONDS = 3.0
-"""A request waits so long for an endpoint to become ready, then it is refused."""
-QUEUE_LIMIT = 100
-"""Requests that may wait so at a time, for each backend."""
 TRIES = 3
 """Endpoints tried in turn while none can be connected to: nothing was sent, so nothing is lost."""
-
-
 _MARKS = {"http1": http2.HTTP1, "absolute": http2.HTTP1_ABSOLUTE}
 
 
 class Attempt:
     """Where an exchange goes now, and what was learned on the way."""
 
-    __slots__ = ("backend", "candidate", "counter", "started_at", "tries")
+    __slots__ = ("backend", "candidate", "counter", "deadline", "started_at", "tries")
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.candidate: Candidate | None = None
         self.counter: Counter | None = None
+        self.deadline: Deadline | None = None
         self.started_at = 0.0
         self.tries = 0
 
@@ -52,22 +49,55 @@ class Attempt:
 class Requests:
     """Takes each request to an endpoint of its backend."""
 
-    def __init__(self, group: Spawner, carrier: Carrier, reach: Reach) -> None:
-        self._group = group
+    def __init__(self, carrier: Carrier, reach: Reach) -> None:
         self._carrier = carrier
         self._reach = reach
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Backend, int] = {}
+        self._deadlines = Deadlines(self._loop)
+        self._queues: dict[Backend, Queue] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for an endpoint to become ready."""
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def limited(self) -> int:
+        """Requests that have a deadline."""
+        return len(self._deadlines)
 
     def serve(self, exchange: Exchange, backend: Backend) -> None:
         """Send it to the endpoint that looks best; wait a little if there is none."""
         exchange.context = attempt = Attempt(backend)
         exchange.ended = self._ended
+        request = exchange.request
+        if request.protocol == "grpc" and (seconds := timeout_of(request)) is not None:
+            attempt.deadline = limit(self._deadlines, exchange, seconds)
         candidate = backend.balancer.pick()
         if candidate is None:
-            self._group.start_soon(self._await_endpoint, exchange, backend)
+            self._wait(exchange, backend)
         else:
             self._send(exchange, attempt, candidate)
+
+    def _wait(self, exchange: Exchange, backend: Backend) -> None:
+        queue = self._queues.get(backend)
+        if queue is None:
+            queue = self._queues[backend] = Queue(backend, self._deadlines, self._send_on)
+        queue.add(exchange, self._loop.time())
+
+    def _send_on(self, exchange: Exchange, candidate: Candidate) -> None:
+        """What had to wait can go."""
+        attempt = exchange.context
+        assert isinstance(attempt, Attempt)
+        self._leave(exchange, attempt.backend)
+        self._send(exchange, attempt, candidate)
+
+    def _leave(self, exchange: Exchange, backend: Backend) -> None:
+        queue = self._queues.get(backend)
+        if queue is not None:
+            queue.discard(exchange)
+            if not queue:
+                del self._queues[backend]
 
     def _send(self, exchange: Exchange, attempt: Attempt, candidate: Candidate) -> None:
         attempt.candidate = candidate
@@ -76,6 +106,9 @@ class Requests:
         attempt.started_at = self._loop.time()
         attempt.tries += 1
         candidate.in_flight += 1
+        breaker = candidate.breaker
+        if breaker is not None and breaker.state is State.PROBING:
+            breaker.fares_well = functools.partial(_fares_well, exchange)
         self._carrier.carry(exchange, self._way(candidate, request))
 
     def _way(self, candidate: Candidate, request: RequestHead) -> Way:
@@ -105,30 +138,6 @@ class Requests:
         candidate.notes[kind] = way
         return way
 
-    async def _await_endpoint(self, exchange: Exchange, backend: Backend) -> None:
-        waiting = self._waiting.get(backend, 0)
-        if waiting >= QUEUE_LIMIT:
-            exchange.refuse(Overloaded(f"{waiting} requests wait for {backend.service}"))
-            return
-        self._waiting[backend] = waiting + 1
-        candidate = None
-        with anyio.move_on_after(FAILFAST_SECONDS):
-            while candidate is None and not exchange.done:
-                updated = anyio.Event()
-                backend.balancer.on_update(updated.set)
-                await updated.wait()
-                candidate = backend.balancer.pick()
-        self._waiting[backend] -= 1
-        if not self._waiting[backend]:
-            del self._waiting[backend]
-        if exchange.done:
-            return
-        if candidate is None:
-            exchange.refuse(NoEndpoints(f"none of {backend.service} is ready"))
-        else:
-            assert isinstance(exchange.context, Attempt)
-            self._send(exchange, exchange.context, candidate)
-
     def _not_connected(self, exchange: Exchange, error: Refusal) -> None:
         """Nothing was sent: another endpoint may take it."""
         attempt = exchange.context
@@ -151,6 +160,8 @@ class Requests:
         now = self._reach.monotonic()
         if isinstance(error, NotProcessed) and failed.rests_until <= now:
             failed.unreachable(now)
+        if failed.breaker is not None:
+            failed.vanished(attempt.started_at, now)
         self._send_elsewhere(exchange, attempt, failed)
 
     def _send_elsewhere(self, exchange: Exchange, attempt: Attempt, failed: Candidate) -> None:
@@ -158,7 +169,7 @@ class Requests:
         attempt.candidate = attempt.counter = None
         other = attempt.backend.balancer.pick(avoid=failed)
         if other is None:
-            self._group.start_soon(self._await_endpoint, exchange, attempt.backend)
+            self._wait(exchange, attempt.backend)
         else:
             self._send(exchange, attempt, other)
 
@@ -166,14 +177,50 @@ class Requests:
         attempt = exchange.context
         assert isinstance(attempt, Attempt)
         now = self._loop.time()
+        if attempt.deadline is not None:
+            self._deadlines.discard(attempt.deadline)
+            attempt.deadline = None
         candidate, counter = attempt.candidate, attempt.counter
         if candidate is None or counter is None:
+            self._leave(exchange, attempt.backend)
             counter = self._reach.untracked(attempt.backend, exchange.request.protocol)
         else:
             candidate.in_flight -= 1
             if exchange.first_byte_at:
                 rtt = exchange.first_byte_at - attempt.started_at
                 candidate.answered(rtt, self._reach.monotonic())
+            elif isinstance(exchange.error, TooSlow):
+                candidate.kept_waiting(now - attempt.started_at, self._reach.monotonic())
+            if candidate.breaker is not None:
+                self._judge(exchange, attempt, candidate)
         counter.bytes_written += exchange.bytes_in
         counter.bytes_read += exchange.bytes_out
         tally(counter, exchange, now)
+
+    def _judge(self, exchange: Exchange, attempt: Attempt, candidate: Candidate) -> None:
+        """Tell the endpoint's breaker what its answer says about it."""
+        error, started = exchange.error, attempt.started_at
+        if error is None:
+            if _is_good(exchange):
+                candidate.passed(started)
+            else:
+                candidate.failed(started, self._reach.monotonic())
+        elif isinstance(error, _ITS_FAULT) and not isinstance(error, NotProcessed):
+            candidate.failed(started, self._reach.monotonic())
+        else:
+            # The client left; or no connection, of which the candidate knows.
+            candidate.vanished(started, self._reach.monotonic())
+
+
+_ITS_FAULT = (ResponseLost, BadResponse, TooSlow)
+
+
+def _is_good(exchange: Exchange) -> bool:
+    """Whether an endpoint that answers so is well; until it has ended, a gRPC answer has no status."""
+    if exchange.request.protocol == "grpc" and exchange.grpc_status >= 0:
+        return exchange.grpc_status not in ENDPOINT_FAULTS
+    return exchange.status < 500
+
+
+def _fares_well(exchange: Exchange) -> bool:
+    return exchange.response_started and exchange.error is None and _is_good(exchange)

@@ -1,15 +1,19 @@
 """Opaque connections on their way out: one endpoint for each, then bytes both ways."""
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Callable
+
+import anyio
 
 from common.errors import MeshError
 from proxy.control.discovery import Backend
-from proxy.decide.balance import Candidate
+from proxy.decide.candidate import Candidate
 from proxy.observe.counters import Counter
+from proxy.outbound.queue import FAILFAST_SECONDS, QUEUE_LIMIT
 from proxy.outbound.reach import Reach
 from proxy.outbound.requests import TRIES
-from proxy.refusals import NoEndpoints, Refusal
+from proxy.refusals import ConnectFailed, NoEndpoints, Refusal, TlsFailed
 from proxy.session.detector import Detector
 from proxy.transport.connect import Connector
 from proxy.transport.detect import Protocol
@@ -25,17 +29,21 @@ class Streams:
         self._reach = reach
         self._connector = connector
         self._loop = asyncio.get_running_loop()
+        self._waiting: Tally[Backend] = Tally()
 
     async def to_backend(
         self, stream: Stream, early: bytes, backend: Backend, left: Callable[[], None]
     ) -> None:
-        """Relay to the endpoint that looks best; another is tried while none can be connected to."""
+        """Relay to the endpoint that looks best; another is tried while none can be connected to.
+
+        If none is ready, wait a little for one.
+        """
         error: Refusal = NoEndpoints(f"none of {backend.service} is ready")
         failed: Candidate | None = None
         counter = self._reach.untracked(backend, "tcp")
         for _ in range(TRIES):
-            candidate = backend.balancer.pick(avoid=failed)
-            if candidate is None or candidate is failed:
+            candidate = backend.balancer.pick(avoid=failed) or await self._awaited(backend)
+            if candidate is None or candidate is failed or stream.is_closing():
                 break
             counter = self._reach.counter(backend, candidate, "tcp")
             began = self._loop.time()
@@ -44,10 +52,14 @@ class Streams:
                 other = await self._reach.open(candidate, Protocol.TCP)
             except Refusal as refusal:
                 candidate.in_flight -= 1
-                candidate.unreachable(self._reach.monotonic())
+                if isinstance(refusal, ConnectFailed | TlsFailed):
+                    candidate.unreachable(self._reach.monotonic())
                 error, failed = refusal, candidate
                 continue
-            candidate.answered(self._loop.time() - began, self._reach.monotonic())
+            now = self._reach.monotonic()
+            candidate.answered(self._loop.time() - began, now)
+            # That it can be connected to says nothing of how it answers.
+            candidate.vanished(now, now)
             self._join(stream, early, other, counter, left, candidate)
             return
         self._give_up(stream, counter, error, left)
@@ -71,6 +83,31 @@ class Streams:
             self._join(stream, early, other, counter, left, candidate, said)
 
         detector.listen_ahead(other, spoke)
+
+    async def _awaited(self, backend: Backend) -> Candidate | None:
+        """An endpoint, as soon as one is ready; None if none is in time, or too many wait for it."""
+        if self._waiting[backend] >= QUEUE_LIMIT:
+            return None
+        self._waiting[backend] += 1
+        candidate = None
+        try:
+            with anyio.move_on_after(FAILFAST_SECONDS):
+                while candidate is None:
+                    await self._update(backend)
+                    candidate = backend.balancer.pick()
+        finally:
+            self._waiting[backend] -= 1
+            if not self._waiting[backend]:
+                del self._waiting[backend]
+        return candidate
+
+    async def _update(self, backend: Backend) -> None:
+        updated = anyio.Event()
+        backend.balancer.on_update(updated.set)
+        try:
+            await updated.wait()
+        finally:
+            backend.balancer.forget(updated.set)
 
     async def to_address(
         self, stream: Stream, early: bytes, address: Address, left: Callable[[], None]
