@@ -2,6 +2,8 @@
 
 import asyncio
 import heapq
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -437,3 +439,55 @@ async def test_a_stream_that_goes_well_lets_its_endpoint_in_before_it_ends() -> 
         for exchange in streams:
             exchange.request_lost()
         other.close()
+
+
+class Front:
+    """Where clients of the proxy connect: their requests go to its backend."""
+
+    def __init__(self, proxy: Choice) -> None:
+        self._proxy = proxy
+
+    def connection(self) -> asyncio.Protocol:
+        return Door(cast(GrpcPlace, self), self._proxy.sweep)
+
+    def serve(self, exchange: Exchange) -> None:
+        self._proxy.exchanges.append(exchange)
+        self._proxy.requests.serve(exchange, self._proxy.backend)
+
+    def rejected(self, error: BadMessage) -> None:
+        raise error
+
+    def closed(self, server: Server, *, detached: bool) -> None:
+        pass
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_client_that_nobody_here_wrote_hears_the_status(begun: bool) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed: apt-get install curl")
+
+    def does(exchange: Exchange) -> None:
+        if begun:
+            exchange.response(BEGIN, b"first", False, exchange.started_at)
+
+    async with grpc(does) as (proxy, place):
+        front = Front(proxy)
+        server = await proxy.loop.create_server(front.connection, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        options = ["-sS", "-i", "--http2-prior-knowledge", "--max-time", "5", "-d", "x"]
+        options += ["-H", "content-type: application/grpc", "-H", "grpc-timeout: 300m"]
+        done = await anyio.run_process(
+            ["curl", *options, f"http://127.0.0.1:{port}/x.Y/Z"],
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        server.close()
+
+        said = done.stdout.decode("latin-1")
+        assert done.returncode == 0, said
+        assert said.startswith("HTTP/2 200")
+        assert "grpc-status: 4" in said
+        assert "tulle-error: timeout" in said
+        assert ("first" in said) == begun
+        await until(lambda: place.cancelled == 1, 5)
