@@ -136,6 +136,7 @@ async def main(stop: Stop) -> None:
         async with server:
             for task in (
                 sweep.run,
+                census.run,
                 kept.run,
                 discovery.run,
                 notices.run,

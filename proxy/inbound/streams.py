@@ -8,7 +8,7 @@ from proxy.refusals import Refusal
 from proxy.session.detector import Detector
 from proxy.transport.connect import Connector
 from proxy.transport.relay import Relay
-from proxy.transport.stream import Stream
+from proxy.transport.stream import Stream, reset
 
 
 class Streams:
@@ -33,7 +33,7 @@ class Streams:
         counter, now = caller.counter("tcp"), self._loop.time()
         counter.opened(now)
         counter.closed(refusal, 0.0, now)
-        stream.abort()
+        reset(stream)
         caller.left()
 
     async def listen_ahead(self, stream: Stream, caller: Caller, detector: Detector) -> None:

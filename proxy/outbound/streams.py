@@ -19,7 +19,7 @@ from proxy.transport.connect import Connector
 from proxy.transport.detect import Protocol
 from proxy.transport.original_dst import Address
 from proxy.transport.relay import Relay
-from proxy.transport.stream import Stream
+from proxy.transport.stream import Stream, reset
 
 
 class Streams:
@@ -151,5 +151,5 @@ class Streams:
         now = self._loop.time()
         counter.opened(now)
         counter.closed(error, 0.0, now)
-        stream.abort()
+        reset(stream)
         left()

@@ -61,9 +61,10 @@ class Relay:
     def lost(self, half: "_Half", error: Exception | None) -> None:
         """One side is gone: so is the other, after what it is still owed."""
         other = half.other
-        if error is None or half.at_end:
+        if half.at_end:
             other.close()
         else:
+            error = error or ConnectionResetError("closed before its end")
             reset(other)
         if self._ended is not None:
             ended, self._ended = self._ended, None

@@ -82,8 +82,9 @@ class Tls(asyncio.BufferedProtocol):
         self._deliver()
         if not self._got_eof and not self._closing and not self._paused:
             self._fail(ConnectionResetError("ended without close_notify"))
-        # What we still have to say may be on its way.
-        return not self._closing
+        # One that ended only its half sent close_notify alone: with the socket's end it is gone altogether,
+        # and what we still have to say goes as far as it goes.
+        return not self._closing and not self._got_eof
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""

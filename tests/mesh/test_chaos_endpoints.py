@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from tests.support.bad_clients import Answer, ask, head, line
-from tests.support.chaos import APPLICATION, BAD_URL, CLIENT, undisturbed, until_seen
+from tests.support.chaos import APPLICATION, BAD, BAD_URL, CLIENT, undisturbed, until_seen
 from tests.support.mesh import RunningMesh, running_mesh
 
 pytestmark = pytest.mark.anyio
@@ -46,10 +46,10 @@ async def test_who_is_never_answered_may_leave_and_the_endpoint_is_let_off(
         async with line(mesh.proxy_url(CLIENT)) as reset, line(mesh.proxy_url(CLIENT)) as closed:
             await reset.say(head(url))
             await closed.say(head(url))
-            await until_seen(mesh, held=2)
+            await until_seen(mesh, BAD, held=2)
             reset.reset()
-            await until_seen(mesh, held=1)
-        await until_seen(mesh, held=0)
+            await until_seen(mesh, BAD, held=1)
+        await until_seen(mesh, BAD, held=0)
 
 
 @pytest.mark.parametrize("way", ["reset", "end"])

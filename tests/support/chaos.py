@@ -98,23 +98,50 @@ def resident_bytes(mesh: RunningMesh, name: str) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def seen(mesh: RunningMesh) -> dict[str, int]:
-    """What the bad application has seen, asked without any proxy."""
-    url = f"http://{mesh.replica(BAD).address}:8000"
-    found: dict[str, int] = json.loads((await ask(url, f"{url}/stats")).body)
+async def tell(mesh: RunningMesh, name: str, word: str) -> bytes:
+    """Tell a misbehaving application something without any proxy; what it says to that."""
+    if name == BAD:
+        url = f"http://{mesh.replica(name).address}:8000"
+        return (await ask(url, f"{url}/{word}")).body
+    async with line(f"http://{mesh.replica(name).address}:7000") as made:
+        await made.say(f"{word}\n".encode())
+        return await made.rest()
+
+
+async def seen(mesh: RunningMesh, name: str) -> dict[str, int]:
+    """What a misbehaving application has seen."""
+    found: dict[str, int] = json.loads(await tell(mesh, name, "stats"))
     return found
 
 
-async def until_seen(mesh: RunningMesh, **wanted: int) -> None:
-    """Wait until the bad application's counts are these."""
+async def until_seen(mesh: RunningMesh, name: str, **wanted: int) -> None:
+    """Wait until an application's counts are these."""
     found: dict[str, int] = {}
     with anyio.move_on_after(PATIENCE_SECONDS):
         while True:
-            found = await seen(mesh)
-            if all(found.get(name, 0) == value for name, value in wanted.items()):
+            found = await seen(mesh, name)
+            if all(found.get(kind, 0) == value for kind, value in wanted.items()):
                 return
-            await anyio.sleep(0.05)
+            await anyio.sleep(0.02)
     raise AssertionError(f"{wanted} expected, seen {found}")
+
+
+async def until_stuck(mesh: RunningMesh, name: str, kind: str) -> None:
+    """Wait until an application's count does not grow any more."""
+    before, now = -1, 0
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while before != now or not now:
+            await anyio.sleep(0.3)
+            before, now = now, (await seen(mesh, name)).get(kind, 0)
+
+
+async def until_buffered(mesh: RunningMesh, name: str) -> None:
+    """Wait until something waits in a replica's proxy."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            if (await gauges(mesh, name))["proxy_buffered_bytes"]:
+                return
+            await anyio.sleep(0.02)
 
 
 @asynccontextmanager
