@@ -96,6 +96,16 @@ async def test_nobody_is_accepted_after_stop() -> None:
         await until(lambda: not _listens(port))
 
 
+async def test_who_waited_to_be_accepted_is_accepted_by_stop() -> None:
+    async with visitors() as found:
+        # The event loop does not turn meanwhile, so the kernel keeps them.
+        with found.connect() as first, found.connect() as second:
+            await found.listener.stop()
+
+            assert [a.peer for a in found.arrivals] == [first.getsockname(), second.getsockname()]
+            assert found.listener.open == 2
+
+
 def _listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
