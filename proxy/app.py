@@ -46,6 +46,8 @@ async def main(stop: Stop) -> None:
     except InvalidName as error:
         raise InvalidSettings(str(error)) from None
     log.setup(settings.log_level, settings.log_format)
+    # For each side as many connections as it takes, each with another one behind it.
+    census.claim_descriptors(4 * settings.max_connections + census.RESERVED)
     clock = SystemClock()
     credentials = Credentials(
         identity,

@@ -113,6 +113,7 @@ class Http1Server(asyncio.Protocol):
             return False
         self._at_end = True
         if self._exchange is not None:
+            self._sent = self._exchange.bytes_out
             self.deadline = self._loop.time() + HALF_CLOSED_SECONDS
         self._loop.call_soon(self._continue)
         return True

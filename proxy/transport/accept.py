@@ -112,11 +112,11 @@ class Listener:
     def accept(self, transport: asyncio.Transport) -> None:
         """Look at a new connection and pass it on, or close it if there are too many."""
         self.arrived_at = asyncio.get_running_loop().time()
-        if len(self._present) >= self._limit:
+        connection: socket.socket = transport.get_extra_info("socket")
+        if len(self._present) >= self._limit or census.is_crowded(connection):
             self._refused()
             transport.abort()
             return
-        connection: socket.socket = transport.get_extra_info("socket")
         try:
             tune(connection)
             arrival = Arrival(

@@ -5,12 +5,15 @@ nothing is counted while bytes move; and every few seconds for peers that left w
 """
 
 import asyncio
+import resource
 import socket
 from weakref import WeakSet
 
 import anyio
 
 LOOK_SECONDS = 3.0
+RESERVED = 64
+"""Descriptors that connections leave for the bus, the admin port and files."""
 _CLOSED = 7
 """TCP_CLOSE, from linux/tcp_states.h."""
 
@@ -20,6 +23,20 @@ _transports: "WeakSet[asyncio.Transport]" = WeakSet()
 def enter(transport: asyncio.Transport) -> None:
     """A connection was made; it leaves by itself when it is closed."""
     _transports.add(transport)
+
+
+def claim_descriptors(wanted: int) -> None:
+    """Raise the limit of this process to `wanted` descriptors, or as many as it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def is_crowded(connection: socket.socket) -> bool:
+    """Whether a connection took one of the last descriptors, which are for others (the lowest go first)."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most != resource.RLIM_INFINITY and connection.fileno() >= most - RESERVED
 
 
 def buffered_bytes() -> int:

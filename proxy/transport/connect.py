@@ -1,7 +1,9 @@
 """A connection to an endpoint: plain, or mutual TLS to the proxy beside it."""
 
 import asyncio
+import errno
 import ipaddress
+import os
 import socket
 import ssl
 
@@ -66,6 +68,8 @@ class Connector:
         family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
+            if census.is_crowded(connection):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             connection.setblocking(False)
             if self._mark:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self._mark)

@@ -23,6 +23,11 @@ def address_of(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port or 80
 
 
+def leave_with_reset(connection: socket.socket) -> None:
+    """Make it end with RST when it is closed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def head(url: str, method: str = "GET", *fields: str) -> bytes:
     """The head of a request to a forward proxy."""
     lines = [f"{method} {url} HTTP/1.1", f"host: {urlsplit(url).netloc}", *fields]
@@ -57,9 +62,9 @@ class Line:
 
     def reset(self) -> None:
         """Leave with RST."""
-        connection = self.writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        if not self.writer.transport.is_closing():
+            leave_with_reset(self.writer.get_extra_info("socket"))
+            self.writer.transport.abort()
 
     async def answer(self, method: str = "GET") -> Answer:
         """The next response."""

@@ -6,7 +6,7 @@ through the same proxies, and none may fail; afterwards the proxies hold no more
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,13 +135,23 @@ async def until_stuck(mesh: RunningMesh, name: str, kind: str) -> None:
             before, now = now, (await seen(mesh, name)).get(kind, 0)
 
 
-async def until_buffered(mesh: RunningMesh, name: str) -> None:
-    """Wait until something waits in a replica's proxy."""
-    with anyio.fail_after(PATIENCE_SECONDS):
+async def until_told(
+    mesh: RunningMesh, name: str, condition: Callable[[dict[str, float]], bool]
+) -> None:
+    """Wait until a replica's proxy says so of itself."""
+    now: dict[str, float] = {}
+    with anyio.move_on_after(PATIENCE_SECONDS):
         while True:
-            if (await gauges(mesh, name))["proxy_buffered_bytes"]:
+            now = await gauges(mesh, name)
+            if condition(now):
                 return
             await anyio.sleep(0.02)
+    raise AssertionError(f"{name}'s proxy says {now}")
+
+
+async def until_buffered(mesh: RunningMesh, name: str) -> None:
+    """Wait until something waits in a replica's proxy."""
+    await until_told(mesh, name, lambda now: now["proxy_buffered_bytes"] > 0)
 
 
 @asynccontextmanager
