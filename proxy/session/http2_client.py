@@ -24,11 +24,12 @@ from proxy.refusals import (
     TooSlow,
 )
 from proxy.session.exchange import Exchange
-from proxy.session.http2_connection import Heads, Http2Connection
+from proxy.session.http2_connection import PING_SECONDS, Heads, Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.transport.stream import Stream, resume
 from proxy.transport.sweep import Sweep
+from proxy.transport.tls import Tls
 from proxy.transport.waiting import adopt
 
 IDLE_SECONDS = 60.0
@@ -122,6 +123,16 @@ class Http2Client(Http2Connection):
             self.go_away(0, Code.NO_ERROR)
             self.close()
         return self._used_at + IDLE_SECONDS
+
+    def keep_alive(self, now: float) -> float:
+        """See Http2Connection. Only proxies are asked, who are behind TLS.
+
+        Servers of gRPC take their leave of whoever asks more often than every five minutes, and take the
+        calls with them that have nothing to say meanwhile. TCP's own keep-alive watches over those hosts.
+        """
+        if isinstance(self._stream, Tls):
+            return super().keep_alive(now)
+        return now + PING_SECONDS
 
     def is_idle(self, stream: int) -> bool:
         """See Http2Connection: only we open streams."""

@@ -444,13 +444,13 @@ class Http2Connection(Http2Output):
         else:
             if self.backlog.size or self.clogged:
                 self._end_stalled(now)
-            due = min(self.look(now), self._keep_alive(now))
+            due = min(self.look(now), self.keep_alive(now))
             if self._block is not None:
                 due = min(due, self._block_at + BLOCK_SECONDS)
             if not self.closing:
                 self.deadline = due
 
-    def _keep_alive(self, now: float) -> float:
+    def keep_alive(self, now: float) -> float:
         """Ask a peer that is silent, and do not wait long for the answer; when to look again."""
         if self._heard_at + PING_SECONDS > now:
             return self._heard_at + PING_SECONDS
