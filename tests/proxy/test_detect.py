@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.session.detector import Detector
-from proxy.transport.detect import Protocol, detect
+from proxy.transport.detect import LINE_LIMIT, Protocol, detect
 from proxy.transport.sweep import Sweep
 from tests.support.streams import MemoryStream
 
@@ -21,8 +21,18 @@ TABLE = [
     (b"GET ", None),
     (b"GET /", HTTP1),
     (b"GET /x HTTP/1.1\r\n", HTTP1),
-    (b"POST http://a/", HTTP1),
-    (b"CONNECT a:443", HTTP1),
+    (b"POST http://a/", None),
+    (b"POST http://a/ HTTP/1.", HTTP1),
+    (b"CONNECT a:443", None),
+    (b"CONNECT a:443 HTTP/1.1\r\n", HTTP1),
+    (b"GET x HTTP/1.1\r\n", HTTP1),
+    (b"GET http://" + b"a" * 1024, HTTP1),
+    (b"GET http://" + b"a" * 2000 + b"\n", HTTP1),
+    (b"SET key", None),
+    (b"SET key value\r\n", TCP),
+    (b"NICK somebody\r\n", TCP),
+    (b"servers.web.cpu 42 1700000000\n", TCP),
+    (b"GET key\r\nGET / HTTP/1.1\r\n", TCP),
     (b"OPTIONS *", HTTP1),
     (b"M-SEARCH *", HTTP1),
     (b"x /", HTTP1),
@@ -41,7 +51,7 @@ TABLE = [
     (b"*1\r\n$4\r\nPING\r\n", TCP),
     (b"PING\r\n", TCP),
     (b"SSH-2.0-OpenSSH_9.6\r\n", TCP),
-    (b"EHLO a\r\n", HTTP1),
+    (b"EHLO a\r\n", TCP),
     (b"GET\t/", TCP),
     (b"GET  /", TCP),
     (b" GET /", TCP),
@@ -53,7 +63,7 @@ TABLE = [
     (b"A" * 23 + b" /", HTTP1),
     (b"A" * 24, TCP),
     (b"A" * 24 + b" /", TCP),
-    ("GET ä".encode(), HTTP1),
+    ("GET ä HTTP/1.0\r\n".encode(), HTTP1),
 ]
 
 
@@ -65,7 +75,7 @@ def test_first_bytes_tell_the_protocol(head: bytes, protocol: Protocol | None) -
 starts = st.one_of(
     st.binary(max_size=40),
     st.sampled_from([head for head, _ in TABLE]),
-    st.from_regex(rb"\A(\r\n)?[A-Z]{0,30} ?[/*]?.{0,3}\Z"),
+    st.from_regex(rb"\A(\r\n)?[A-Z]{0,30} ?[/*a]?.{0,3}( HTTP/1.)?\n?\Z"),
 )
 
 
@@ -77,9 +87,10 @@ def test_more_bytes_never_change_an_answer(head: bytes, more: bytes) -> None:
     assert answer is None or detect(head + more) is answer
 
 
-@given(st.binary(min_size=27, max_size=60))
-def test_a_few_bytes_are_always_enough(head: bytes) -> None:
-    assert detect(head) is not None
+@given(starts)
+def test_so_many_bytes_are_always_enough(head: bytes) -> None:
+    assert detect(head + b"x" * (LINE_LIMIT + 2)) is not None
+    assert detect(head + b"\n" * 27) is not None
 
 
 class Detection:
