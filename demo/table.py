@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -81,7 +82,8 @@ def edges(rows: Iterable[EdgeRow], *, width: int, title: str, about: str = "") -
             cells.append("\n→ ".join(_identities(row)) or f"none: {row.no_tls_reason}")
         table.add_row(*cells)
     notes = [*(() if wide else _proofs(rows)), *_notes(rows, about)]
-    return Group(table, *(Padding(Text(note, style="dim"), (0, 1)) for note in notes))
+    below = [Padding(Text(note, style="dim"), (0, 1)) for note in notes]
+    return Group(table, Constrain(Group(*below), _WIDE))
 
 
 def _identities(row: EdgeRow) -> tuple[str, ...]:
