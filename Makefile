@@ -16,6 +16,7 @@ CHOSEN := $(if $(filter file,$(origin PYTHON)),,--python-was-chosen)
 SET_UP := packaging/set_up.py $(CHOSEN)
 PY := .venv/bin/python
 SOAK_ROUNDS ?= 10
+TOOLS := iptables ip unshare nginx curl openssl h2load wrk redis-server psql
 
 # What a person's shell may carry must not reach our Python.
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
@@ -44,12 +45,12 @@ check: python
 
 # The tests run even if a check failed: their summary is what one wants to see last.
 test: python
-	@"$(PYTHON)" $(SET_UP) iptables ip unshare nginx curl openssl
+	@"$(PYTHON)" $(SET_UP) $(TOOLS)
 	@$(MAKE) --no-print-directory check; checked=$$?; \
 	$(PY) -m pytest $(TEST_ARGS) && { test $$checked = 0 || echo "make check failed: see above"; exit $$checked; }
 
 soak: python
-	@"$(PYTHON)" $(SET_UP) iptables ip unshare nginx curl openssl
+	@"$(PYTHON)" $(SET_UP) $(TOOLS)
 	@for round in $$(seq $(SOAK_ROUNDS)); do \
 	  echo "round $$round of $(SOAK_ROUNDS)"; $(PY) -m pytest -q -x tests/mesh tests/hosts $(TEST_ARGS) || exit 1; \
 	done

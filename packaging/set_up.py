@@ -27,11 +27,15 @@ ANOTHER = "Name another one: make PYTHON=/path/to/python3.12 …"
 # What a tool is called, and the Debian package it comes in.
 PACKAGES = {
     "curl": "curl",
+    "h2load": "nghttp2-client",
     "ip": "iproute2",
     "iptables": "iptables",
     "nginx": "nginx-light",
     "openssl": "openssl",
+    "psql": "postgresql",
+    "redis-server": "redis-server",
     "unshare": "util-linux",
+    "wrk": "wrk",
 }
 
 
