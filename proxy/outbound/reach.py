@@ -73,15 +73,15 @@ class Reach:
 
     def counter(self, backend: Backend, candidate: Candidate, protocol: str) -> Counter:
         """What is counted for this candidate behind this backend."""
-        note = f"{backend.service}:{backend.port}/{protocol}"
-        counter = candidate.notes.get(note)
+        # A candidate is one backend's, so the protocol is all that can differ.
+        counter = candidate.notes.get(protocol)
         if not isinstance(counter, Counter) or counter.forgotten:
             meshed = is_meshed(candidate)
             peer = peer_of(backend, candidate, meshed=meshed)
             counter = self._counters.series(
                 "outbound", peer, protocol, "" if meshed else NOT_MESHED
             )
-            candidate.notes[note] = counter
+            candidate.notes[protocol] = counter
         return counter
 
     def untracked(self, backend: Backend, protocol: str) -> Counter:

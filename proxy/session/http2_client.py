@@ -49,6 +49,7 @@ class Http2Client(Http2Connection):
         "_next",
         "_tails",
         "_used_at",
+        "held",
     )
 
     serves = False
@@ -59,6 +60,8 @@ class Http2Client(Http2Connection):
         self._heads: Heads[ResponseHead] = Memo()
         self._tails: Heads[Headers] = Memo()
         self._next = 1
+        self.held: list[ClientStream] = []
+        """Streams whose head has come in this wake-up, and perhaps some of the body."""
         self._used_at = self.now
         early = adopt(stream, self)
         self.begin({Setting.ENABLE_PUSH: 0}, PREFACE)
@@ -69,6 +72,14 @@ class Http2Client(Http2Connection):
             # It broke before it was ours, and will not tell us.
             self._loop.call_soon(self.connection_lost, None)
         resume(stream)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the endpoint; a head and the body that came along go on together."""
+        super().data_received(data)
+        if self.held:
+            held, self.held = self.held, []
+            for stream in held:
+                stream.let_go()
 
     @property
     def opened(self) -> int:
@@ -95,6 +106,7 @@ class Http2Client(Http2Connection):
         stream = self.streams[number] = ClientStream(self, number, _HEAD_FIRST)
         stream.exchange = exchange
         stream.responded = False
+        stream.held = None
         request = exchange.request
         cached = request.block
         if cached is not None and cached[0] is extra:
@@ -150,8 +162,8 @@ class Http2Client(Http2Connection):
             self._trailers(found, block, end=end)
             return
         head = None
-        if end or found.exchange.request.method != b"HEAD":
-            # A response to HEAD may look like one that has a body.
+        if found.exchange.request.method != b"HEAD":
+            # A response to HEAD says of a body what another would, but has none.
             head = self.known(self._heads, block, end)
         if head is None:
             head = self._read_head(found, block, end=end)
@@ -182,6 +194,7 @@ class Http2Client(Http2Connection):
                 raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
             self.remember(self._tails, block, end, trailers, size)
         stream.ended()
+        stream.let_go()
         stream.complete()
         stream.exchange.response_end(trailers)
 
@@ -207,11 +220,13 @@ class Http2Client(Http2Connection):
 class ClientStream(Http2Stream):
     """One exchange on its way: see ClientSide."""
 
-    __slots__ = ("exchange", "responded")
+    __slots__ = ("exchange", "held", "responded")
 
     exchange: Exchange
     responded: bool
     """The final head has come."""
+    held: ResponseHead | None
+    """It goes on with the beginning of the body, if that came along."""
 
     def response(self, head: ResponseHead, *, end: bool) -> None:
         """A head has come."""
@@ -224,13 +239,27 @@ class ClientStream(Http2Stream):
         if end:
             self._close_remote()
             self.complete()
-        self.exchange.response(head, b"", end, self.connection.now)
+            self.exchange.response(head, b"", True, self.connection.now)
+        else:
+            self.held = head
+            assert isinstance(self.connection, Http2Client)
+            self.connection.held.append(self)
 
     def body(self, data: bytes, *, end: bool) -> None:
         """Some of the response's body."""
         if end:
             self.complete()
-        self.exchange.response_data(data, end)
+        head, self.held = self.held, None
+        if head is None:
+            self.exchange.response_data(data, end)
+        else:
+            self.exchange.response(head, data, end, self.connection.now)
+
+    def let_go(self) -> None:
+        """Nothing of the body came along with the head."""
+        head, self.held = self.held, None
+        if head is not None:
+            self.exchange.response(head, b"", False, self.connection.now)
 
     def complete(self) -> None:
         """The response has ended: whatever is left of the request is not wanted."""
@@ -253,6 +282,7 @@ class ClientStream(Http2Stream):
     def was_reset(self, code: int) -> None:
         """The endpoint, or a mistake of the endpoint's, ended the stream."""
         self.local_closed = True
+        self.let_go()
         error: Refusal
         if code == Code.REFUSED_STREAM and not self.responded:
             error = NotProcessed("the endpoint refused the stream")
@@ -265,6 +295,7 @@ class ClientStream(Http2Stream):
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self.local_closed = True
+        self.let_go()
         broken = isinstance(error, ConnectionBroken)
         self.exchange.response_failed(
             BadResponse(str(error)) if broken else ResponseLost(str(error or "closed"))
@@ -272,8 +303,10 @@ class ClientStream(Http2Stream):
 
     def stalled(self) -> None:
         """The endpoint takes no more of the request."""
+        self.let_go()
         self.exchange.response_failed(TooSlow("takes no more of the request"))
 
     def overflowed(self) -> None:
         """The endpoint takes less of the request than comes."""
+        self.let_go()
         self.exchange.response_failed(Overloaded("too much waits for slow endpoints"))

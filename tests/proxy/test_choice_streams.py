@@ -82,7 +82,7 @@ async def relay() -> AsyncIterator[tuple[Relay, int]]:
             await until(lambda: not made.open, 5)
             assert not made.balancer._waiting
         finally:
-            made.listener.stop()
+            await made.listener.stop()
             server.close()
             for writer in greeted:
                 writer.transport.abort()
