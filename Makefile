@@ -4,7 +4,7 @@
 #   make test     the checks below, then every test                               (TEST_ARGS="tests/proxy -k head")
 #   make check    lint, format, types, import rules, house rules: half a minute
 #   make bench    Tulle beside Envoy and HAProxy, measured in one run                (BENCH_ARGS="--quick --json")
-#   make soak     the tests with real processes again and again                   (SOAK_ROUNDS=20)
+#   make soak     mixed traffic and rolling restarts for half an hour             (SOAK_SECONDS=600)
 #   make docs     write the generated pages of docs/ anew
 #   make lock     make the locks follow pyproject.toml; needs uv                  (LOCK_ARGS=--upgrade)
 #   make clean    remove what the above made
@@ -15,7 +15,7 @@ PYTHON ?= python3
 CHOSEN := $(if $(filter file,$(origin PYTHON)),,--python-was-chosen)
 SET_UP := packaging/set_up.py $(CHOSEN)
 PY := .venv/bin/python
-SOAK_ROUNDS ?= 10
+SOAK_SECONDS ?= 1800
 TOOLS := iptables ip unshare nginx curl openssl h2load wrk redis-server psql
 
 # What a person's shell may carry must not reach our Python.
@@ -50,10 +50,8 @@ test: python
 	$(PY) -m pytest $(TEST_ARGS) && { test $$checked = 0 || echo "make check failed: see above"; exit $$checked; }
 
 soak: python
-	@"$(PYTHON)" $(SET_UP) $(TOOLS)
-	@for round in $$(seq $(SOAK_ROUNDS)); do \
-	  echo "round $$round of $(SOAK_ROUNDS)"; $(PY) -m pytest -q -x tests/mesh tests/hosts $(TEST_ARGS) || exit 1; \
-	done
+	@"$(PYTHON)" $(SET_UP)
+	@SOAK_SECONDS=$(SOAK_SECONDS) $(PY) -m pytest -q -s tests/mesh/test_soak.py $(TEST_ARGS)
 
 bench: python
 	@"$(PYTHON)" $(SET_UP) iptables ip unshare

@@ -46,19 +46,15 @@ class Requests:
 
     def start(self, stream: Stream, caller: Caller, protocol: Protocol, early: bytes) -> None:
         """Serve a connection that speaks HTTP/1.1 or HTTP/2."""
-        _Client(self, stream, caller, protocol).start(early)
+        _Client(self, caller, protocol).start(stream, protocol, early)
 
 
 class _Client:
     """One HTTP connection from a client: the Host of its session."""
 
-    def __init__(
-        self, requests: Requests, stream: Stream, caller: Caller, protocol: Protocol
-    ) -> None:
+    def __init__(self, requests: Requests, caller: Caller, protocol: Protocol) -> None:
         self._requests = requests
         self._caller = caller
-        session = Http2Server if protocol is Protocol.HTTP2 else Http1Server
-        self._server: Http1Server | Http2Server = session(stream, self, requests.sweep)
         extra = [(CLIENT_ID, str(caller.identity).encode())] if caller.identity else []
         open_new = functools.partial(requests.connector.plain, *caller.target)
         to_peer = caller.identity is not None and protocol is Protocol.HTTP2
@@ -73,10 +69,13 @@ class _Client:
             for multiplexed in (False, True)
         )
 
-    def start(self, early: bytes) -> None:
+    def start(self, stream: Stream, protocol: Protocol, early: bytes) -> None:
         """Begin, with what was read already."""
-        self._requests.sessions.add(self._server)
-        self._server.start(early)
+        # The session knows us, but not we the session: nobody need look for a circle when both go.
+        kind = Http2Server if protocol is Protocol.HTTP2 else Http1Server
+        server: Http1Server | Http2Server = kind(stream, self, self._requests.sweep)
+        self._requests.sessions.add(server)
+        server.start(early)
 
     def serve(self, exchange: Exchange) -> None:
         """Carry out a request."""

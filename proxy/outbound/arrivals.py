@@ -161,13 +161,15 @@ class _Client:
     def __init__(self, outbound: Outbound, arrival: Arrival, protocol: Protocol) -> None:
         self.outbound = outbound
         self.arrival = arrival
-        session = Http2Server if protocol is Protocol.HTTP2 else Http1Server
-        self.server: Http1Server | Http2Server = session(arrival.transport, self, outbound.sweep)
+        self.protocol = protocol
 
     def start(self, early: bytes = b"") -> None:
         """Begin, with what was read already."""
-        self.outbound.sessions.add(self.server)
-        self.server.start(early)
+        # The session knows us, but not we the session: nobody need look for a circle when both go.
+        kind = Http2Server if self.protocol is Protocol.HTTP2 else Http1Server
+        server: Http1Server | Http2Server = kind(self.arrival.transport, self, self.outbound.sweep)
+        self.outbound.sessions.add(server)
+        server.start(early)
 
     def serve(self, exchange: Exchange) -> None:
         """Carry out a request."""

@@ -60,6 +60,9 @@ class Relay:
 
     def lost(self, half: "_Half", error: Exception | None) -> None:
         """One side is gone: so is the other, after what it is still owed."""
+        if half.gone:
+            return
+        half.gone = True
         other = half.other
         if half.at_end:
             other.close()
@@ -69,6 +72,9 @@ class Relay:
         if self._ended is not None:
             ended, self._ended = self._ended, None
             ended(error, self._first.count, self._second.count)
+        if self._first.gone and self._second.gone:
+            # Nobody need look for a circle, then, in which two streams are kept.
+            del self._first, self._second
 
     def first_word(self, half: "_Half") -> None:
         """A side says something for the first time."""
@@ -86,7 +92,7 @@ class Relay:
 class _Half(asyncio.Protocol):
     """Hears one stream and writes to the other."""
 
-    __slots__ = ("at_end", "clogged", "count", "other", "relay", "stream")
+    __slots__ = ("at_end", "clogged", "count", "gone", "other", "relay", "stream")
 
     def __init__(self, relay: Relay, stream: Stream, other: Stream) -> None:
         self.relay = relay
@@ -94,6 +100,7 @@ class _Half(asyncio.Protocol):
         self.other = other
         self.count = 0
         self.at_end = False
+        self.gone = False
         self.clogged = False
         """The stream's peer reads slowly: nothing more is read from the other meanwhile."""
 

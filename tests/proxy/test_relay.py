@@ -1,11 +1,14 @@
 """Opaque connections over real sockets: half-close, breaks, back-pressure, early bytes; each told once."""
 
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.to_thread import run_sync
 
@@ -214,3 +217,31 @@ async def test_counts_are_what_came_from_each_side() -> None:
         await both.right.end()
 
         assert await both.over() == (None, 3, 3)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_relay_that_is_over_needs_no_collector(breaks: bool) -> None:
+    """TLS alone is 50 KB for each connection: enough of them would be there before it looks."""
+    gc.collect()
+    gc.disable()
+    try:
+        streams = [MemoryStream(), MemoryStream()]
+        relays = [Relay(streams[0], streams[1], lambda *outcome: None)]
+        relays[0].start()
+        gone = [weakref.ref(one) for one in (*relays, *streams)]
+        if breaks:
+            streams[0].breaks()
+        else:
+            streams[0].hears_end()
+            streams[1].hears_end()
+        await until(lambda: all(stream.lost for stream in streams))
+        await anyio.lowlevel.checkpoint()
+        for stream in streams:
+            stream.protocol = None  # as event loops do it
+        del stream
+        streams.clear()
+        relays.clear()
+
+        assert [one() for one in gone] == [None, None, None]
+    finally:
+        gc.enable()

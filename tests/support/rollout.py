@@ -69,6 +69,8 @@ class Rollout:
             msgspec.structs.replace(
                 service, replicas=tuple(r for r in service.replicas if r.number in numbers)
             )
+            if service.name.name == "web"
+            else service
             for service in layout.services
         )
         layout = msgspec.structs.replace(layout, services=services)
@@ -101,9 +103,11 @@ class Rollout:
         await self.mesh.start(f"{name}-proxy")
         await until(lambda: (name in self.ready) is was_ready, 20)
 
-    def traffic(self, *, long_seconds: float = 4.0) -> list[Traffic]:
-        """Some of every kind from `client` to `web`."""
-        http, tcp = (self.target(port) for port in (HTTP_PORT, TCP_PORT))
+    def traffic(
+        self, *, via: str = "client-1", to: str = "web", long_seconds: float = 4.0
+    ) -> list[Traffic]:
+        """Some of every kind, by way of a replica's proxy."""
+        http, tcp = (self.target(port, via=via, to=to) for port in (HTTP_PORT, TCP_PORT))
         return [
             Http(http),
             Http(http, size=2000),
@@ -113,17 +117,24 @@ class Rollout:
             Tcp(tcp, parts=10, part_pause=long_seconds / 10),
         ]
 
-    def target(self, port: int, via: str = "client-1") -> Target:
-        """A port of `web`, by way of a replica's proxy."""
+    def target(self, port: int, *, via: str = "client-1", to: str = "web") -> Target:
+        """A port of a service, by way of a replica's proxy."""
         host, _, number = self.mesh.proxy_url(via).removeprefix("http://").partition(":")
-        return Target((host, int(number)), f"web:{port}")
+        return Target((host, int(number)), f"{to}:{port}")
+
+    async def replace_all(self) -> None:
+        """One replica after the other gives way to one that is not in use."""
+        first, second = sorted(int(name[-1]) for name in self.ready)
+        third, fourth = sorted({1, 2, 3, 4} - {first, second})
+        await self.replace(first, third, second)
+        await self.replace(second, fourth, third)
 
 
 @asynccontextmanager
-async def rollout(directory: Path) -> AsyncIterator[Rollout]:
+async def rollout(directory: Path, application: str = APPLICATION) -> AsyncIterator[Rollout]:
     """The mesh, with the first two replicas of `web` in use."""
     grace = {"shutdown_grace_seconds": GRACE_SECONDS}
-    async with running_mesh(directory, APPLICATION, grace) as mesh, mesh.bus() as bus:
+    async with running_mesh(directory, application, grace) as mesh, mesh.bus() as bus:
         made = Rollout(mesh)
         await made.start(bus)
         await made.serve(1, 2)
