@@ -26,6 +26,7 @@ from proxy.drain import drain
 from proxy.inbound.arrivals import Inbound
 from proxy.observe.counters import Counters
 from proxy.outbound.arrivals import Outbound
+from proxy.session.backlog import TOTAL_LIMIT, Backlog
 from proxy.session.errands import Errands
 from proxy.settings import Settings
 from proxy.transport import census
@@ -120,6 +121,10 @@ async def main(stop: Stop) -> None:
                 "proxy_ready": is_ready(),
                 "proxy_bus_connected": bus.connected.value,
                 "proxy_buffered_bytes": census.buffered_bytes(),
+                "proxy_buffered_limit_bytes": census.BUFFERED_LIMIT,
+                "proxy_shed_connections_total": census.Shed.total,
+                "proxy_http2_waiting_bytes": Backlog.total,
+                "proxy_http2_waiting_limit_bytes": TOTAL_LIMIT,
                 "proxy_tasks": len(asyncio.all_tasks()),
                 "proxy_max_connections": settings.max_connections,
                 "proxy_inbound_connections": inbound.open,

@@ -1,23 +1,42 @@
 """The connections that are open, and the bytes that wait in them to be sent.
 
-Whoever accepts or connects names its transports here. They are looked at when somebody asks, so that
-nothing is counted while bytes move; and every few seconds for peers that left while nobody read from them.
+Whoever accepts or connects names its transports here. Nothing is counted while bytes move: they are looked
+at once a second, and when somebody asks.
 """
 
 import asyncio
+import contextlib
+import itertools
+import logging
 import resource
 import socket
+import struct
 from weakref import WeakSet
 
 import anyio
 
-LOOK_SECONDS = 3.0
+from common.log import fields
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 1.0
+BROKEN_LOOKS = 3
+"""Every so many looks those are found that broke while nobody read from them."""
+BUFFERED_LIMIT = 256 * 1024 * 1024
+"""Bytes that may wait in all connections; beyond that those are ended that stalled longest ago."""
 RESERVED = 64
 """Descriptors that connections leave for the bus, the admin port and files."""
 _CLOSED = 7
 """TCP_CLOSE, from linux/tcp_states.h."""
+_OVER = bytes([_CLOSED]).ljust(48, b"\0")
+_LAST_DATA_SENT = struct.Struct("=I")
 
 _transports: "WeakSet[asyncio.Transport]" = WeakSet()
+
+
+class Shed:
+    """Connections that were ended because too much waited in all of them: a counter."""
+
+    total = 0
 
 
 def enter(transport: asyncio.Transport) -> None:
@@ -46,10 +65,35 @@ def buffered_bytes() -> int:
 
 
 async def run() -> None:
-    """Look for connections that broke, for ever."""
-    while True:
+    """Look at them for ever."""
+    for look in itertools.count(1):
         await anyio.sleep(LOOK_SECONDS)
-        end_broken()
+        end_stalled(BUFFERED_LIMIT)
+        if look % BROKEN_LOOKS == 0:
+            end_broken()
+
+
+def end_stalled(limit: int) -> None:
+    """End the connections whose peers have taken nothing for longest, until `limit` bytes wait in all.
+
+    Each holds little, because nothing more is read for a peer that does not take it; but there may be many.
+    """
+    left = buffered_bytes()
+    if left <= limit:
+        return
+    waiting = [transport for transport in _transports if transport.get_write_buffer_size()]
+    for transport in sorted(waiting, key=_stalled_ms, reverse=True):
+        left -= transport.get_write_buffer_size()
+        transport.abort()
+        Shed.total += 1
+        if left <= limit:
+            break
+    log.warning("too much waited to be sent", extra=fields(ended=Shed.total, left=left))
+
+
+def _stalled_ms(transport: asyncio.Transport) -> int:
+    """Milliseconds since anything was sent."""
+    return int(_LAST_DATA_SENT.unpack_from(_tcp_info(transport), 44)[0])
 
 
 def end_broken() -> None:
@@ -64,8 +108,13 @@ def end_broken() -> None:
 
 
 def _is_broken(transport: asyncio.Transport) -> bool:
-    connection: socket.socket = transport.get_extra_info("socket")
-    try:
-        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSED
-    except OSError:
-        return True
+    return _tcp_info(transport)[0] == _CLOSED
+
+
+def _tcp_info(transport: asyncio.Transport) -> bytes:
+    """The begin of a struct tcp_info (linux/tcp.h); of one that is over, that it is."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError, ValueError):
+            return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, len(_OVER))
+    return _OVER

@@ -19,13 +19,13 @@ from proxy.transport.census import RESERVED
 from tests.support import bad_clients
 from tests.support.bad_clients import Line, address_of, deaf_sockets, head, leave_with_reset, line
 from tests.support.chaos import (
-    APPLICATION,
     BAD,
     BAD_URL,
     CLIENT,
     GOOD_URL,
     PATIENCE_SECONDS,
     RUDE,
+    application,
     gauges,
     resident_bytes,
     tell,
@@ -52,7 +52,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
-    async with running_mesh(tmp_path_factory.mktemp("mesh"), APPLICATION) as running:
+    async with running_mesh(tmp_path_factory.mktemp("mesh"), application()) as running:
         name = f"{RUDE}-proxy"
         program = running.programs[name]
         env = program.env | {"TULLE_MAX_CONNECTIONS": str(LIMIT)}

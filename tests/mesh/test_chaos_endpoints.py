@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from tests.support.bad_clients import Answer, ask, head, line
-from tests.support.chaos import APPLICATION, BAD, BAD_URL, CLIENT, undisturbed, until_seen
+from tests.support.chaos import BAD, BAD_URL, CLIENT, application, undisturbed, until_seen
 from tests.support.mesh import RunningMesh, running_mesh
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
-    async with running_mesh(tmp_path_factory.mktemp("mesh"), APPLICATION) as running:
+    async with running_mesh(tmp_path_factory.mktemp("mesh"), application()) as running:
         yield running
 
 

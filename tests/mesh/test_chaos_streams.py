@@ -7,10 +7,10 @@ import pytest
 
 from tests.support.bad_clients import Line, tunnel
 from tests.support.chaos import (
-    APPLICATION,
     CLIENT,
     PATIENCE_SECONDS,
     RUDE,
+    application,
     resident_bytes,
     seen,
     tell,
@@ -35,7 +35,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
-    async with running_mesh(tmp_path_factory.mktemp("mesh"), APPLICATION) as running:
+    async with running_mesh(tmp_path_factory.mktemp("mesh"), application()) as running:
         yield running
 
 
