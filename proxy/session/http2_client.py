@@ -138,8 +138,8 @@ class Http2Client(Http2Connection):
             self._trailers(found, block, end=end)
             return
         head = self._heads.get(block, end)
-        if head is None or (not end and found.exchange.request.method == b"HEAD"):
-            # A response to HEAD may look like one that has a body.
+        if head is None or found.exchange.request.method == b"HEAD":
+            # A response to HEAD says of a body what another would, but has none.
             head = self._read_head(found, block, end=end)
         found.response(head, end=end)
 
