@@ -43,13 +43,17 @@ class Detector(asyncio.Protocol):
     def start(self, early: bytes = b"") -> None:
         """Begin, with what was read from the connection already."""
         early += adopt(self._stream, self)
-        self.deadline = asyncio.get_running_loop().time() + DETECT_SECONDS
+        loop = asyncio.get_running_loop()
+        self.deadline = loop.time() + DETECT_SECONDS
         self._sweep.add(self)
+        if self._stream.is_closing():
+            # It broke before it was ours, and will not tell us.
+            loop.call_soon(self.connection_lost, None)
+            return
         self.data_received(early)
         if not self._done:
             resume(self._stream)
         if not self._done and self._quiet is not None:
-            loop = asyncio.get_running_loop()
             self._look_ahead = loop.call_later(QUIET_SECONDS, self._quiet, self)
 
     @property

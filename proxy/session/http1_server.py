@@ -73,7 +73,10 @@ class Http1Server(asyncio.Protocol):
         early += adopt(self._stream, self)
         self._sweep.add(self)
         self.deadline = self._loop.time() + IDLE_SECONDS
-        if early:
+        if self._stream.is_closing():
+            # It broke before it was ours, and will not tell us.
+            self._loop.call_soon(self.connection_lost, None)
+        elif early:
             self.data_received(early)
         resume(self._stream)
 

@@ -76,7 +76,10 @@ class Http2Server(Http2Connection):
         self.begin(_SETTINGS)
         if self._draining:
             self._warn()
-        if early:
+        if self._stream.is_closing():
+            # It broke before it was ours, and will not tell us.
+            self._loop.call_soon(self.connection_lost, None)
+        elif early:
             self.data_received(early)
         resume(self._stream)
 

@@ -9,11 +9,18 @@ from contextlib import ExitStack, contextmanager
 import anyio
 import pytest
 
+from proxy.codec.heads import BadMessage
 from proxy.refusals import ConnectFailed
-from proxy.session.http1_server import HALF_CLOSED_SECONDS
+from proxy.session.detector import Detector
+from proxy.session.exchange import Exchange
+from proxy.session.host import Server
+from proxy.session.http1_server import HALF_CLOSED_SECONDS, Http1Server
+from proxy.session.http2_server import Http2Server
 from proxy.transport import census
 from proxy.transport.accept import Arrival, Listener
 from proxy.transport.connect import Connector
+from proxy.transport.detect import Protocol
+from proxy.transport.sweep import Sweep
 from tests.support.bad_clients import leave_with_reset
 from tests.support.conversation import GET, OK, conversation
 from tests.support.nats import until
@@ -237,3 +244,52 @@ async def test_who_breaks_while_nobody_reads_is_found(visitors: Visitors, said: 
     census.end_broken()
     await until(lambda: heard[1].lost)
     assert not heard[0].lost
+
+
+class Surroundings:
+    """The Host of a session, or who waits for what a connection speaks."""
+
+    def __init__(self) -> None:
+        self.gone = 0
+
+    def serve(self, exchange: Exchange) -> None:
+        raise AssertionError("nobody asked")
+
+    def rejected(self, error: BadMessage) -> None:
+        raise AssertionError("nobody asked")
+
+    def closed(self, server: Server, *, detached: bool) -> None:
+        self.gone += 1
+
+    def tunnel_closed(self) -> None:
+        raise AssertionError("there is none")
+
+    def found(self, protocol: Protocol, early: bytes) -> None:
+        raise AssertionError("nobody said anything")
+
+    def left(self) -> None:
+        self.gone += 1
+
+
+@pytest.mark.parametrize("user", ["HTTP/1.1", "HTTP/2", "detection"])
+async def test_who_left_before_there_was_a_user_is_known_to_have_left(
+    visitors: Visitors, user: str
+) -> None:
+    client = await visitors.comes()
+    stream = visitors.arrivals[0].transport
+    stream.resume_reading()
+    leave_with_reset(client)
+    client.close()
+    await until(stream.is_closing)
+    await anyio.sleep(0.01)
+
+    host, sweep = Surroundings(), Sweep()
+    if user == "HTTP/1.1":
+        Http1Server(stream, host, sweep).start()
+    elif user == "HTTP/2":
+        Http2Server(stream, host, sweep).start()
+    else:
+        Detector(stream, sweep, host.found, host.left).start()
+    await until(lambda: host.gone)
+    await anyio.sleep(0.01)
+    assert (host.gone, len(sweep)) == (1, 0)
