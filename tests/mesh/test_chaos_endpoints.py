@@ -6,7 +6,17 @@ import anyio
 import pytest
 
 from tests.support.bad_clients import Answer, ask, head, line
-from tests.support.chaos import BAD, BAD_URL, CLIENT, application, undisturbed, until_seen
+from tests.support.chaos import (
+    BAD,
+    BAD_URL,
+    CLIENT,
+    RUDE,
+    application,
+    gauges,
+    resident_bytes,
+    undisturbed,
+    until_seen,
+)
 from tests.support.mesh import RunningMesh, running_mesh
 
 pytestmark = pytest.mark.anyio
@@ -144,3 +154,26 @@ async def test_who_cannot_be_spoken_to_is_answered_for(mesh: RunningMesh) -> Non
         assert (closer.status, closer.error) == (502, "response-lost")
         assert (resetter.status, resetter.error) == (502, "response-lost")
         assert (deaf.status, deaf.error) == (502, "not-processed")
+
+
+@pytest.mark.parametrize("name", [CLIENT, BAD, RUDE])
+async def test_all_that_is_used_is_told_together_with_its_bound(
+    mesh: RunningMesh, name: str
+) -> None:
+    now = await gauges(mesh, name)
+
+    for used, bound in BOUNDS.items():
+        assert 0 <= now[used] < now[bound]
+    assert now["proxy_tasks"] > 0
+    assert now["process_resident_memory_bytes"] == pytest.approx(
+        resident_bytes(mesh, name), rel=0.5
+    )
+
+
+BOUNDS = {
+    "proxy_inbound_connections": "proxy_max_connections",
+    "proxy_outbound_connections": "proxy_max_connections",
+    "process_open_fds": "process_max_fds",
+    "proxy_buffered_bytes": "proxy_buffered_limit_bytes",
+    "proxy_http2_waiting_bytes": "proxy_http2_waiting_limit_bytes",
+}
