@@ -160,9 +160,8 @@ class Http2Stream:
 
     def _keep(self, data: bytes, end: bool) -> None:
         connection = self.connection
-        if not connection.backlog.add(len(data)):
-            self.abandon(Code.ENHANCE_YOUR_CALM)
-            connection.overflowed(self)
+        if not connection.backlog.add(self, len(data)):
+            self.shed()
             return
         self._ending = end
         if self.pending:
@@ -194,11 +193,12 @@ class Http2Stream:
         size = len(part)
         self.window -= size
         connection.credit -= size
-        connection.backlog.remove(size)
         self.stalled_at = 0.0
         if pending:
+            connection.backlog.take(self, size)
             connection.write(frames.frame(Kind.DATA, 0, self.id, part))
             return self.window > 0
+        connection.backlog.remove(self, size)
         self.pending = None
         last = self._ending and not self._trailers
         connection.write(frames.frame(Kind.DATA, Flag.END_STREAM if last else 0, self.id, part))
@@ -213,8 +213,15 @@ class Http2Stream:
     def drop(self) -> None:
         """What waits is not wanted any more."""
         self.connection.waiting.pop(self, None)
-        self.connection.backlog.remove(len(self.pending or b""))
+        self.connection.backlog.remove(self, len(self.pending or b""))
         self.pending = None
+
+    def shed(self) -> None:
+        """End: more waits than may, and others that hold less, or are read from, go on (see Backlog)."""
+        self.abandon(Code.ENHANCE_YOUR_CALM)
+        if self.pending:
+            self.drop()
+        self.connection.overflowed(self)
 
     def _end(self, trailers: Headers) -> None:
         if trailers:
