@@ -29,6 +29,7 @@ from proxy.session.http2_client import Http2Client
 from proxy.session.http2_server import Http2Server
 from proxy.transport.stream import Stream
 from proxy.transport.sweep import Sweep
+from proxy.transport.tls import Tls
 from tests.support.streams import MemoryStream
 
 GET: Headers = [
@@ -221,12 +222,19 @@ class ServerTalk:
         raise AssertionError("nothing was upgraded")
 
 
-class ClientTalk:
-    """A client session, its endpoint in the test's hands."""
+class ProxyStream(MemoryStream, Tls):
+    """What passes for a connection to another proxy: those are the ones behind TLS."""
 
-    def __init__(self, loop: Loop, *, greeted: bool = True) -> None:
+    def __init__(self) -> None:
+        MemoryStream.__init__(self)
+
+
+class ClientTalk:
+    """A client session, its endpoint in the test's hands; `to_proxy`: which is another proxy."""
+
+    def __init__(self, loop: Loop, *, greeted: bool = True, to_proxy: bool = False) -> None:
         self.loop = loop
-        self.wire = MemoryStream()
+        self.wire = ProxyStream() if to_proxy else MemoryStream()
         self.ended = Ended()
         self.losses = 0
         self.ledger = Ledger()
