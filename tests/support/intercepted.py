@@ -107,6 +107,16 @@ class Intercepted:
                     return int(process.name)
         raise AssertionError(f"{replica} has no proxy")
 
+    def processes(self, replica: str) -> list[int]:
+        """The process ids of all that runs where a replica runs."""
+        where = os.readlink(f"/proc/{self.proxy(replica)}/ns/net")
+        found: list[int] = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(process / "ns" / "net") == where:
+                    found.append(int(process.name))
+        return found
+
     def memory(self, replica: str, *, most: bool = False) -> int:
         """Bytes that a replica's proxy holds now; `most`: the most since it was last asked."""
         process = Path(f"/proc/{self.proxy(replica)}")

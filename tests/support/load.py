@@ -1,4 +1,5 @@
-"""Steady traffic of several kinds through a forward proxy; every request that was accepted is accounted for.
+"""Steady traffic of several kinds, through a forward proxy or intercepted; every request that was accepted is
+accounted for.
 
 A connection that nobody accepted is `refused`, which a test may forgive. All else that goes wrong is `lost`.
 """
@@ -21,7 +22,10 @@ class Target(NamedTuple):
     """Where a load goes."""
 
     proxy: tuple[str, int]
+    """Where clients connect."""
     authority: str
+    direct: bool = False
+    """Clients know of no proxy: `proxy` is the service itself."""
 
 
 class Traffic:
@@ -60,6 +64,7 @@ class Traffic:
         await until(lambda: self.answered >= wanted, seconds)
 
     async def _run(self, stop: anyio.Event) -> None:
+        """Connect, and converse, until `stop`."""
         while not stop.is_set():
             try:
                 reader, writer = await asyncio.open_connection(*self.target.proxy)
@@ -120,8 +125,9 @@ class Http(Traffic):
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> tuple[str, bool]:
         path, authority = f"/{number}{self._query}", self.target.authority
+        where = path if self.target.direct else f"http://{authority}{path}"
         writer.write(
-            f"{self.name} http://{authority}{path} HTTP/1.1\r\nhost: {authority}\r\n"
+            f"{self.name} {where} HTTP/1.1\r\nhost: {authority}\r\n"
             f"content-length: {len(self._body)}\r\n\r\n".encode()
         )
         writer.write(self._body)
@@ -158,11 +164,8 @@ class Tcp(Traffic):
     async def ask(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> tuple[str, bool]:
-        authority = self.target.authority
-        writer.write(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            return head.decode("latin-1"), False
+        if not self.target.direct and (refusal := await self._tunnel(reader, writer)):
+            return refusal, False
         for part in range(self._parts):
             if part:
                 await anyio.sleep(self._part_pause)
@@ -173,6 +176,13 @@ class Tcp(Traffic):
         writer.write_eof()
         rest = await reader.read()
         return ("more bytes came back" if rest else ""), False
+
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        """Ask for a tunnel; empty if there is one, else the answer."""
+        authority = self.target.authority
+        writer.write(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        return "" if head.startswith(b"HTTP/1.1 200") else head.decode("latin-1")
 
 
 @asynccontextmanager

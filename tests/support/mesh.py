@@ -72,12 +72,20 @@ class RunningMesh:
     async def start(self, *names: str, wait: bool = True) -> None:
         """Start programs, and wait until they are ready."""
         for name in names:
-            running = Running(self.programs[name], self.paths.logs / f"{name}.log")
+            running = self.begin(self.programs[name])
             self.running[name] = running
             self._group.start_soon(running.watch)
         if wait:
             for name in names:
                 await self.ready(name)
+
+    def begin(self, program: Program) -> Running:
+        """Start a program."""
+        return Running(program, self.paths.logs / f"{program.name}.log")
+
+    async def missing(self, running: Running) -> str:
+        """What a program that has been started lacks to be ready; empty if nothing."""
+        return await readiness.check(running.program.ready, running.pid)
 
     async def ready(self, name: str) -> None:
         """Wait until a program is ready; AssertionError with its log if it is not in time."""
@@ -85,7 +93,7 @@ class RunningMesh:
         missing = "nothing known"
         with anyio.move_on_after(PATIENCE_SECONDS):
             while True:
-                missing = await readiness.check(running.program.ready, running.pid)
+                missing = await self.missing(running)
                 if not missing:
                     return
                 assert running.status is None, f"{name} ended: {self.log(name)[-4000:]}"
