@@ -4,7 +4,6 @@ import asyncio
 import functools
 
 from proxy.codec import http2
-from proxy.codec.frames import Code
 from proxy.codec.heads import BadMessage, RequestHead
 from proxy.inbound.caller import Caller
 from proxy.observe.counters import Counters
@@ -13,6 +12,7 @@ from proxy.session.carrier import Carrier, Way
 from proxy.session.exchange import Exchange
 from proxy.session.host import Server
 from proxy.session.http1_server import Http1Server
+from proxy.session.http2_client import UNREACHED
 from proxy.session.http2_server import Http2Server
 from proxy.session.sessions import Sessions
 from proxy.session.tally import tally
@@ -136,4 +136,4 @@ def _not_connected(exchange: Exchange, error: Refusal) -> None:
 
 def _not_looked_at(exchange: Exchange, error: Refusal) -> None:
     """The application cannot be connected to: the peer's proxy may send the request elsewhere."""
-    exchange.decline(error, Code.REFUSED_STREAM)
+    exchange.decline(error, UNREACHED)

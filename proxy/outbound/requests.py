@@ -158,7 +158,7 @@ class Requests:
         failed = attempt.candidate
         assert failed is not None
         now = self._reach.monotonic()
-        if isinstance(error, NotProcessed) and failed.rests_until <= now:
+        if isinstance(error, NotProcessed | ConnectFailed) and failed.rests_until <= now:
             failed.unreachable(now)
         if failed.breaker is not None:
             failed.vanished(attempt.started_at, now)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Hashable
 
 from common.errors import MeshError
 from proxy.codec.heads import Headers
-from proxy.refusals import NotProcessed, Overloaded, Refusal, ResponseLost
+from proxy.refusals import ConnectFailed, NotProcessed, Overloaded, Refusal, ResponseLost
 from proxy.session.errands import Spawner
 from proxy.session.exchange import Exchange
 from proxy.session.http1_client import Http1Client
@@ -114,7 +114,7 @@ class Carrier:
 
     def _again_if_untouched(self, exchange: Exchange, error: MeshError) -> bool:
         # RFC 9113 §8.7: then even what is not idempotent can be sent again.
-        if isinstance(error, NotProcessed) and exchange.replayable:
+        if isinstance(error, NotProcessed | ConnectFailed) and exchange.replayable:
             return self._repeat(exchange, error)
         return False
 

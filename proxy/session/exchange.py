@@ -224,7 +224,7 @@ class Exchange:
         self._end()
 
     def decline(self, error: MeshError, code: int) -> None:
-        """Say no by an error code of HTTP/2 alone, such as REFUSED_STREAM; no response has begun."""
+        """Say no by an error code of HTTP/2 alone, such as CONNECT_ERROR; no response has begun."""
         if not self.done:
             self.error = error
             self.status = answer(self.request, error).status

@@ -16,6 +16,7 @@ from proxy.codec.heads import UNKNOWN, Headers, ResponseHead
 from proxy.codec.http2 import Malformed
 from proxy.refusals import (
     BadResponse,
+    ConnectFailed,
     NotProcessed,
     Overloaded,
     Refusal,
@@ -32,6 +33,8 @@ from proxy.transport.sweep import Sweep
 from proxy.transport.tls import Tls
 from proxy.transport.waiting import adopt
 
+UNREACHED = Code.CONNECT_ERROR
+"""With this a proxy resets a stream of which nothing was sent: it cannot connect to its application."""
 IDLE_SECONDS = 60.0
 """A connection without streams is kept for so long."""
 MOST_STREAMS = 1024
@@ -96,6 +99,11 @@ class Http2Client(Http2Connection):
             and not self._stream.is_closing()
         )
 
+    @property
+    def to_proxy(self) -> bool:
+        """Whether the endpoint is another proxy: those are the ones behind TLS."""
+        return isinstance(self._stream, Tls)
+
     def carry(self, exchange: Exchange, extra: Headers | tuple[()] = ()) -> None:
         """Send the request's head with `extra` fields, and carry the exchange from here on."""
         number = self._next
@@ -142,7 +150,7 @@ class Http2Client(Http2Connection):
         Servers of gRPC take their leave of whoever asks more often than every five minutes, and take the
         calls with them that have nothing to say meanwhile. TCP's own keep-alive watches over those hosts.
         """
-        if isinstance(self._stream, Tls):
+        if self.to_proxy:
             return super().keep_alive(now)
         return now + PING_SECONDS
 
@@ -286,11 +294,17 @@ class ClientStream(Http2Stream):
         error: Refusal
         if code == Code.REFUSED_STREAM and not self.responded:
             error = NotProcessed("the endpoint refused the stream")
+        elif code == UNREACHED and not self.responded and self._is_to_proxy():
+            error = ConnectFailed("the endpoint's proxy cannot connect to it")
         elif code == Code.PROTOCOL_ERROR and not self.responded:
             error = BadResponse("malformed")
         else:
             error = ResponseReset(code)
         self.exchange.response_failed(error)
+
+    def _is_to_proxy(self) -> bool:
+        assert isinstance(self.connection, Http2Client)
+        return self.connection.to_proxy
 
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""

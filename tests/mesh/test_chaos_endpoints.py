@@ -153,7 +153,7 @@ async def test_who_cannot_be_spoken_to_is_answered_for(mesh: RunningMesh) -> Non
         )
         assert (closer.status, closer.error) == (502, "response-lost")
         assert (resetter.status, resetter.error) == (502, "response-lost")
-        assert (deaf.status, deaf.error) == (502, "not-processed")
+        assert (deaf.status, deaf.error) == (502, "connect-failed")
 
 
 @pytest.mark.parametrize("name", [CLIENT, BAD, RUDE])

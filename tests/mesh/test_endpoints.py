@@ -56,18 +56,19 @@ class Moods:
         hidden.write_text(yaml.safe_dump_all(documents))
         hidden.replace(path)
 
-    async def ask(self) -> tuple[int, str, str]:
+    async def ask(self, method: str = "GET") -> tuple[int, str, str]:
         """One request on a connection of its own: status, `tulle-error` and body."""
         host, _, port = self.mesh.proxy_url("client-1").removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
-            writer.write(b"GET http://moody:8000/ HTTP/1.1\r\nhost: moody:8000\r\n\r\n")
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
-            fields = dict(line.split(": ", 1) for line in head[1:] if line)
+            head = f"{method} http://moody:8000/ HTTP/1.1\r\nhost: moody:8000\r\ncontent-length: 0\r\n\r\n"
+            writer.write(head.encode())
+            said = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+            fields = dict(line.split(": ", 1) for line in said[1:] if line)
             body = await reader.readexactly(int(fields.get("content-length", "0")))
         finally:
             writer.close()
-        return int(head[0].split()[1]), fields.get("tulle-error", ""), body.decode()
+        return int(said[0].split()[1]), fields.get("tulle-error", ""), body.decode()
 
     async def ask_times(self, times: int) -> Counter[tuple[int, str]]:
         """Statuses, with who answered or why not."""
@@ -251,3 +252,19 @@ async def test_a_replica_whose_proxy_is_killed_costs_no_request(moods: Moods) ->
     told = await moods.ask_times(100)
 
     assert set(told) == {(200, "1"), (200, "2")}
+    await moods.mesh.start("moody-3-proxy")
+
+
+async def test_a_replica_whose_application_refuses_connections_costs_no_request(
+    moods: Moods,
+) -> None:
+    """Its proxy says so, and nothing was sent: even what may happen only once can go elsewhere."""
+    await asked_until(moods, rules_in_force(moods))
+    await moods.mesh.kill("moody-3")
+    told = Counter([(await moods.ask("POST"))[0] for _ in range(60)])
+    assert told == {200: 60}
+
+    for replica in (1, 2):
+        await moods.mesh.kill(f"moody-{replica}")
+    assert await moods.ask("POST") == (502, "connect-failed", "")
+    assert await moods.ask() == (502, "connect-failed", "")

@@ -217,6 +217,6 @@ async def test_a_server_that_is_gone_is_unavailable_and_the_mesh_says_why(
     assert dict(lost.trailing)["tulle-error"] == b"response-lost"
     assert gone.code == "UNAVAILABLE"
     # Nothing was sent, so another endpoint could have taken it.
-    assert dict(gone.trailing)["tulle-error"] == b"not-processed"
+    assert dict(gone.trailing)["tulle-error"] == b"connect-failed"
     [other] = await made(mesh, Call("Unary"))
     assert other.code == "OK"

@@ -11,7 +11,14 @@ from hyperframe.frame import GoAwayFrame, PingFrame
 from common.errors import MeshError
 from proxy.codec.frames import Code
 from proxy.codec.heads import UNKNOWN, RequestHead, ResponseHead
-from proxy.refusals import BadResponse, NotProcessed, Overloaded, ResponseLost, ResponseReset
+from proxy.refusals import (
+    BadResponse,
+    ConnectFailed,
+    NotProcessed,
+    Overloaded,
+    ResponseLost,
+    ResponseReset,
+)
 from proxy.session.exchange import Exchange
 from proxy.session.http2_client import Http2Client
 from proxy.transport.connect import Connector
@@ -245,6 +252,38 @@ def test_what_was_not_looked_at_can_be_tried_again(client: ClientTalk) -> None:
     assert [type(error) for error in tried] == [NotProcessed]
     assert not client.exchange.done
     client.exchange.refuse(Overloaded())
+
+
+@pytest.mark.parametrize(("to_proxy", "named"), [(True, ConnectFailed), (False, ResponseReset)])
+def test_only_another_proxy_says_that_its_application_cannot_be_connected_to(
+    loop: Loop, to_proxy: bool, named: type[MeshError]
+) -> None:
+    """An application may have looked at the request before it gave up a connection of its own."""
+    talk = ClientTalk(loop, to_proxy=to_proxy)
+    caller = talk.ask(b"POST")
+
+    talk.hears(reset(1, Code.CONNECT_ERROR))
+
+    assert type(talk.exchange.error) is named
+    assert caller.head is not None
+    assert caller.head.status == 502
+    talk.wire.breaks()
+    loop.turn()
+
+
+def test_what_came_to_a_proxy_without_an_application_is_broken_off_like_anything_else_once_answered(
+    loop: Loop,
+) -> None:
+    talk = ClientTalk(loop, to_proxy=True)
+    caller = talk.ask()
+    talk.answers(1, end=False)
+
+    talk.hears(reset(1, Code.CONNECT_ERROR))
+
+    assert isinstance(talk.exchange.error, ResponseReset)
+    assert caller.broken == Code.CONNECT_ERROR
+    talk.wire.breaks()
+    loop.turn()
 
 
 def test_a_client_drains(client: ClientTalk) -> None:
