@@ -4,7 +4,9 @@
 #   make test     the checks below, then every test                               (TEST_ARGS="tests/proxy -k head")
 #   make check    lint, format, types, import rules, house rules: half a minute
 #   make bench    Tulle beside Envoy and HAProxy, measured in one run                (BENCH_ARGS="--quick --json")
-#   make soak     mixed traffic and rolling restarts for half an hour             (SOAK_SECONDS=600)
+#   make soak     mixed traffic and rolling restarts for half an hour, then fuzz  (SOAK_SECONDS=600)
+#   make fuzz     a long search for what breaks codecs and sessions               (FUZZ_EFFORT=100)
+#   make h2spec   build the conformance suite of HTTP/2, which make test then runs; needs Go
 #   make docs     write the generated pages of docs/ anew
 #   make lock     make the locks follow pyproject.toml; needs uv                  (LOCK_ARGS=--upgrade)
 #   make clean    remove what the above made
@@ -16,6 +18,8 @@ CHOSEN := $(if $(filter file,$(origin PYTHON)),,--python-was-chosen)
 SET_UP := packaging/set_up.py $(CHOSEN)
 PY := .venv/bin/python
 SOAK_SECONDS ?= 1800
+FUZZ_EFFORT ?= 40
+H2SPEC := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/bin/h2spec
 TOOLS := iptables ip unshare nginx curl openssl h2load wrk redis-server psql
 
 # What a person's shell may carry must not reach our Python.
@@ -23,7 +27,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 # Tools such as iptables live in sbin, which ordinary users do not search.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: help demo test check bench soak docs lock clean python
+.PHONY: help demo test check bench soak fuzz h2spec docs lock clean python
 help:
 	@sed -n 's/^#   //p; s/^# \(PYTHON=\)/\1/p' Makefile
 
@@ -52,6 +56,16 @@ test: python
 soak: python
 	@"$(PYTHON)" $(SET_UP)
 	@SOAK_SECONDS=$(SOAK_SECONDS) $(PY) -m pytest -q -s tests/mesh/test_soak.py $(TEST_ARGS)
+	@$(MAKE) --no-print-directory fuzz
+
+fuzz: python
+	@"$(PYTHON)" $(SET_UP)
+	@TULLE_EFFORT=$(FUZZ_EFFORT) $(PY) -m pytest -q --timeout 3600 -m hypothesis tests/proxy $(TEST_ARGS)
+
+h2spec: $(H2SPEC)
+$(H2SPEC):
+	@command -v go >/dev/null || { echo "make h2spec needs Go: sudo apt-get install golang-go" >&2; exit 2; }
+	GOBIN=$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 bench: python
 	@"$(PYTHON)" $(SET_UP) iptables ip unshare
