@@ -54,8 +54,8 @@ test: python
 	$(PY) -m pytest $(TEST_ARGS) && { test $$checked = 0 || echo "make check failed: see above"; exit $$checked; }
 
 soak: python
-	@"$(PYTHON)" $(SET_UP)
-	@SOAK_SECONDS=$(SOAK_SECONDS) $(PY) -m pytest -q -s tests/mesh/test_soak.py $(TEST_ARGS)
+	@"$(PYTHON)" $(SET_UP) iptables ip unshare nginx
+	@SOAK_SECONDS=$(SOAK_SECONDS) $(PY) -m pytest -q -s tests/hosts/test_soak.py $(TEST_ARGS)
 	@$(MAKE) --no-print-directory fuzz
 
 fuzz: python

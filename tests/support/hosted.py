@@ -73,6 +73,12 @@ class HostedMesh(RunningMesh):
             return f"no answer from {ready.url}"
         return await readiness.check(ready, running.inside)
 
+    def process(self, name: str) -> int:
+        """The process id of a program that can be stopped and started."""
+        running = self.running[name]
+        assert isinstance(running, Inside)
+        return running.inside
+
     async def take_over(self, names: Iterable[str], settings: Mapping[str, object]) -> None:
         """End all that runs for these replicas, and start it anew as ours, proxies with `settings`."""
         stages = Programs(

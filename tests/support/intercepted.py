@@ -107,6 +107,16 @@ class Intercepted:
                     return int(process.name)
         raise AssertionError(f"{replica} has no proxy")
 
+    def service(self, name: str) -> int:
+        """The process id of a service of the control plane, such as `destination`."""
+        children = Path(f"/proc/{self._inside}/task/{self._inside}/children").read_text().split()
+        module = f"services.{name}".encode()
+        return next(
+            int(pid)
+            for pid in children
+            if module in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        )
+
     def processes(self, replica: str) -> list[int]:
         """The process ids of all that runs where a replica runs."""
         where = os.readlink(f"/proc/{self.proxy(replica)}/ns/net")

@@ -103,24 +103,22 @@ class Rollout:
         await self.mesh.start(f"{name}-proxy")
         await until(lambda: (name in self.ready) is was_ready, 20)
 
-    def traffic(
-        self, *, via: str = "client-1", to: str = "web", long_seconds: float = 4.0
-    ) -> list[Traffic]:
-        """Some of every kind, by way of a replica's proxy."""
-        http, tcp = (self.target(port, via=via, to=to) for port in (HTTP_PORT, TCP_PORT))
+    def traffic(self) -> list[Traffic]:
+        """Some of every kind, by way of the client's proxy."""
+        http, tcp = (self.target(port) for port in (HTTP_PORT, TCP_PORT))
         return [
             Http(http),
             Http(http, size=2000),
             Http(http, size=100_000, connections=1, pause=0.1),
             Http(http, query="?sleep=0.5"),
             Tcp(tcp),
-            Tcp(tcp, parts=10, part_pause=long_seconds / 10),
+            Tcp(tcp, parts=10, part_pause=0.4),
         ]
 
-    def target(self, port: int, *, via: str = "client-1", to: str = "web") -> Target:
-        """A port of a service, by way of a replica's proxy."""
+    def target(self, port: int, *, via: str = "client-1") -> Target:
+        """A port of the service, by way of a replica's proxy."""
         host, _, number = self.mesh.proxy_url(via).removeprefix("http://").partition(":")
-        return Target((host, int(number)), f"{to}:{port}")
+        return Target((host, int(number)), f"web:{port}")
 
     async def replace_all(self) -> None:
         """One replica after the other gives way to one that is not in use."""
@@ -131,10 +129,10 @@ class Rollout:
 
 
 @asynccontextmanager
-async def rollout(directory: Path, application: str = APPLICATION) -> AsyncIterator[Rollout]:
+async def rollout(directory: Path) -> AsyncIterator[Rollout]:
     """The mesh, with the first two replicas of `web` in use."""
     grace = {"shutdown_grace_seconds": GRACE_SECONDS}
-    async with running_mesh(directory, application, grace) as mesh, mesh.bus() as bus:
+    async with running_mesh(directory, APPLICATION, grace) as mesh, mesh.bus() as bus:
         made = Rollout(mesh)
         await made.start(bus)
         await made.serve(1, 2)
