@@ -29,7 +29,7 @@ from proxy.transport.stream import Stream
 from proxy.transport.sweep import NEVER, Sweep
 
 CONNECTION_WINDOW = 1024 * 1024
-"""Bytes of bodies that a peer may send on all streams before we must have looked at some."""
+"""Bytes of bodies that a peer may send on all streams before we have looked at half of them."""
 STREAMS_LIMIT = 256
 """Streams that a peer may have open at a time."""
 BLOCK_LIMIT = 2 * LIST_LIMIT
@@ -218,10 +218,9 @@ class Http2Connection(Http2Output):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "data-on-stream-0")
         size = len(payload)
         self._received += size
-        if self._received > CONNECTION_WINDOW:
-            raise ConnectionBroken(Code.FLOW_CONTROL_ERROR, "connection-window")
         if self._received >= CONNECTION_WINDOW // 2:
-            # Streams hold back their own windows; the connection's is never the one that stalls.
+            # Streams hold back their own windows; the connection's is never the one that stalls, so that
+            # a stream which nobody reads holds up no other. It cannot be exceeded.
             self.write(frames.window_update(0, self._received))
             self._received = 0
         if flags & Flag.PADDED:
