@@ -49,6 +49,8 @@ class Loop:
         self._now = 1000.0
         self._ready: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self.sweep = Sweep()
+        self.each_second: list[Callable[[], None]] = []
+        """Called while time passes: for those who have to say now and then that they are there."""
 
     def time(self) -> float:
         return self._now
@@ -70,6 +72,8 @@ class Loop:
             self._now = min(self._now + 1.0, until)
             self.sweep.look(self._now)
             self.turn()
+            for call in self.each_second:
+                call()
 
 
 @contextmanager

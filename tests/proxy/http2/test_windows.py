@@ -10,7 +10,7 @@ from proxy.refusals import ClientGone, Overloaded, TooSlow
 from proxy.session import backlog
 from proxy.session.backlog import Backlog
 from proxy.session.http2_output import BURST
-from tests.support.clock import cpu_seconds
+from tests.support.clock import cpu_seconds, least
 from tests.support.http2_world import (
     GET,
     Application,
@@ -20,16 +20,9 @@ from tests.support.http2_world import (
     data,
     settings,
     window,
-    world,
 )
 
 HEAD = ResponseHead(200, [], body=UNKNOWN)
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    with world() as loop:
-        yield loop
 
 
 @pytest.fixture
@@ -225,51 +218,83 @@ def test_a_socket_that_takes_nothing_is_given_up(talk: ServerTalk) -> None:
     assert talk.applications[0].cancelled
 
 
-def test_a_trickle_costs_little(talk: ServerTalk) -> None:
-    talk.hears(window(0, 2**20))
-    answer(talk, 300_000)
-    talk.says()
+def test_a_trickle_costs_no_more_when_much_waits_behind_it(loop: Loop) -> None:
+    def trickle(size: int) -> float:
+        talk = ServerTalk(loop)
+        talk.hears(window(0, 2**20))
+        answer(talk, size)
+        talk.says()
+        with cpu_seconds() as spent:
+            for _ in range(3000):
+                talk.hears(window(1, 1))
+        cost = spent()
+        assert talk.says() == ["DATA 1 1"] * 3000
+        talk.wire.breaks()
+        loop.turn()
+        return cost
 
-    with cpu_seconds() as spent:
-        for _ in range(5000):
-            talk.hears(window(1, 1))
-
-    # As much for each as for any other frame, however much waits behind it.
-    assert spent() < 1.0
-    assert talk.says() == ["DATA 1 1"] * 5000
-
-
-def test_small_pieces_that_wait_cost_no_more_than_their_bytes(talk: ServerTalk) -> None:
-    talk.hears(settings(INITIAL_WINDOW_SIZE=0), window(0, 2**20))
-    answer(talk, 0, trailers=None)
-    talk.asks(3)
-    exchange = talk.applications[-1].exchange
-    exchange.response(HEAD, b"", False, 0.0)
-    talk.says()
-
-    with cpu_seconds() as spent:
-        for _ in range(100_000):
-            exchange.response_data(b"ab")
-        talk.hears(window(3, 200_000))
-
-    assert len(said := talk.says()) == 200_000 // FRAME_LIMIT + 1
-    assert sent(said, 3) == 200_000
-    assert spent() < 2.0
+    assert least(lambda: trickle(3_000_000)) < 5 * least(lambda: trickle(70_000))
 
 
-def test_streams_that_cannot_move_cost_nothing_when_others_can(talk: ServerTalk) -> None:
-    """A small window of the connection, and 255 streams whose own is closed."""
-    talk.hears(settings(INITIAL_WINDOW_SIZE=0))
-    for _ in range(255):
-        answer(talk, 1000)
-    talk.says()
+def test_small_pieces_that_wait_cost_no_more_than_their_bytes(loop: Loop) -> None:
+    def pieces(count: int) -> float:
+        talk = ServerTalk(loop)
+        talk.hears(settings(INITIAL_WINDOW_SIZE=0), window(0, 2**20))
+        application = answer(talk, 1, end=False)
+        talk.says()
+        with cpu_seconds() as spent:
+            for _ in range(count):
+                application.exchange.response_data(b"ab")
+            talk.hears(window(1, 2 * count + 1))
+        cost = spent()
+        assert len(said := talk.says()) == (2 * count + 1) // FRAME_LIMIT + 1
+        assert sent(said, 1) == 2 * count + 1
+        talk.wire.breaks()
+        loop.turn()
+        return cost
 
-    with cpu_seconds() as spent:
-        for _ in range(9000):
-            talk.hears(window(0, 1))
+    # What grows with the square would cost a hundred times as much.
+    assert least(lambda: pieces(100_000)) < 30 * least(lambda: pieces(10_000))
 
-    assert spent() < 1.0
-    assert talk.says() == []
+
+def test_streams_that_cannot_move_cost_nothing_when_others_can(loop: Loop) -> None:
+    """A small window of the connection, and streams whose own is closed."""
+
+    def widen(stalled: int) -> float:
+        talk = ServerTalk(loop)
+        talk.hears(settings(INITIAL_WINDOW_SIZE=0))
+        for _ in range(stalled):
+            answer(talk, 1000)
+        talk.says()
+        with cpu_seconds() as spent:
+            for _ in range(5000):
+                talk.hears(window(0, 1))
+        cost = spent()
+        assert talk.says() == []
+        talk.wire.breaks()
+        loop.turn()
+        return cost
+
+    assert least(lambda: widen(255)) < 5 * least(lambda: widen(2))
+
+
+def test_settings_that_move_windows_to_and_fro_move_each_once(loop: Loop) -> None:
+    change = b"\0\4\0\0\0\5" + b"\0\4\0\0\0\6"
+    frame = (1365 * len(change)).to_bytes(3, "big") + b"\4\0\0\0\0\0" + change * 1365
+
+    def move(streams: int) -> float:
+        talk = ServerTalk(loop)
+        for number in range(streams):
+            talk.asks(2 * number + 1)
+        with cpu_seconds() as spent:
+            talk.hears(*[frame] * 20)
+        cost = spent()
+        assert talk.says() == ["SETTINGS ack"] * 20
+        talk.wire.breaks()
+        loop.turn()
+        return cost
+
+    assert least(lambda: move(256)) < 5 * least(lambda: move(1))
 
 
 def test_a_slow_socket_is_not_given_all_that_windows_allow(talk: ServerTalk) -> None:
