@@ -251,7 +251,9 @@ async def test_a_replica_whose_proxy_is_killed_costs_no_request(moods: Moods) ->
 
     told = await moods.ask_times(100)
 
-    assert set(told) == {(200, "1"), (200, "2")}
+    # One at a time, all may go to the one of the other two that answers faster.
+    assert {status for status, _ in told} == {200}
+    assert (200, "3") not in told
     await moods.mesh.start("moody-3-proxy")
 
 

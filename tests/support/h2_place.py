@@ -30,7 +30,7 @@ class H2Place:
         self.connections: list[h2.connection.H2Connection] = []
         self._refuses = refuses
         self._leaves = leaves
-        self._streams: list[SocketStream] = []
+        self._lines: list[_Line] = []
         self.hold = anyio.Event()
         """No response ends before this is set."""
         self.hold.set()
@@ -38,7 +38,7 @@ class H2Place:
     @property
     def open(self) -> int:
         """Connections that are open."""
-        return len(self._streams)
+        return len(self._lines)
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Serve until cancelled."""
@@ -50,24 +50,24 @@ class H2Place:
 
     async def warn(self) -> None:
         """Say that it leaves, but not which streams it will look at: RFC 9113 §6.8."""
-        for connection, stream in zip(self.connections, self._streams, strict=False):
-            await stream.send(connection.data_to_send() + goaway(ALL_STREAMS))
+        for line in self._lines:
+            await line.flush(goaway(ALL_STREAMS))
 
     async def _talk(self, stream: SocketStream) -> None:
-        config = h2.config.H2Configuration(client_side=False)
-        connection = h2.connection.H2Connection(config)
+        line = _Line(stream)
+        connection = line.connection
         self.connections.append(connection)
-        self._streams.append(stream)
+        self._lines.append(line)
         bodies: dict[int, bytes] = {}
         try:
             async with stream, anyio.create_task_group() as group:
                 connection.initiate_connection()
-                await stream.send(connection.data_to_send())
+                await line.flush()
                 while True:
                     for event in connection.receive_data(await stream.receive()):
                         if isinstance(event, h2.events.RequestReceived):
                             if self.refused < self._refuses:
-                                await stream.send(self._refuse(connection, event.stream_id))
+                                await self._refuse(line, event.stream_id)
                             else:
                                 bodies[event.stream_id] = b""
                         elif isinstance(event, h2.events.DataReceived):
@@ -75,27 +75,39 @@ class H2Place:
                                 bodies[event.stream_id] += event.data
                         elif isinstance(event, h2.events.StreamEnded) and event.stream_id in bodies:
                             body = bodies.pop(event.stream_id)
-                            group.start_soon(
-                                self._answer, connection, stream, event.stream_id, body
-                            )
-                    await stream.send(connection.data_to_send())
+                            group.start_soon(self._answer, line, event.stream_id, body)
+                    await line.flush()
         except* (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
         finally:
-            self._streams.remove(stream)
+            self._lines.remove(line)
 
-    def _refuse(self, connection: h2.connection.H2Connection, number: int) -> bytes:
+    async def _refuse(self, line: "_Line", number: int) -> None:
         self.refused += 1
         if self._leaves:
-            return connection.data_to_send() + goaway(0)
-        connection.reset_stream(number, h2.errors.ErrorCodes.REFUSED_STREAM)
-        return connection.data_to_send()
+            await line.flush(goaway(0))
+        else:
+            line.connection.reset_stream(number, h2.errors.ErrorCodes.REFUSED_STREAM)
+            await line.flush()
 
-    async def _answer(
-        self, connection: h2.connection.H2Connection, stream: SocketStream, number: int, body: bytes
-    ) -> None:
+    async def _answer(self, line: "_Line", number: int, body: bytes) -> None:
         await self.hold.wait()
         self.answered += 1
-        connection.send_headers(number, [(":status", "200")])
-        connection.send_data(number, self.name + b" " + body, end_stream=True)
-        await stream.send(connection.data_to_send())
+        line.connection.send_headers(number, [(":status", "200")])
+        line.connection.send_data(number, self.name + b" " + body, end_stream=True)
+        await line.flush()
+
+
+class _Line:
+    """One connection, on which several tasks have something to say."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self.connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        self._stream = stream
+        self._turn = anyio.Lock()
+
+    async def flush(self, more: bytes = b"") -> None:
+        """Send what the library has to say, and `more`; one task after the other, or frames would mix."""
+        async with self._turn:
+            if data := self.connection.data_to_send() + more:
+                await self._stream.send(data)
