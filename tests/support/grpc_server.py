@@ -4,7 +4,7 @@ What a call is to do stands in its metadata:
 
     sleep: SECONDS          before anything else
     times: NUMBER           replies of `Repeat` (default 1)
-    pause: SECONDS          between the replies of `Repeat`
+    pause: SECONDS          between the replies of `Repeat` and of `Talk`
     size: BYTES             replies of so many bytes instead of the message
     code: NUMBER            end with this status, after the replies; `details-bin` is its message, and
     large: BYTES            metadata of so many bytes after the replies
@@ -98,6 +98,7 @@ async def talk(messages: AsyncIterator[bytes], context: Context) -> AsyncIterato
     async with obeyed(context) as call:
         async for message in messages:
             yield call.reply(message)
+            await asyncio.sleep(float(call.text("pause", "0")))
 
 
 async def remaining(_message: bytes, context: Context) -> bytes:
