@@ -131,6 +131,9 @@ class Carrier:
         return True
 
     async def _carry_anew(self, exchange: Exchange, way: Way) -> None:
+        if exchange.done:
+            # Its client has left already: those who only do that are to cost no connections.
+            return
         try:
             stream = await way.open()
         except Refusal as error:

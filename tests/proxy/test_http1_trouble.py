@@ -30,6 +30,17 @@ async def test_an_endpoint_that_cannot_be_reached_is_a_502_and_the_connection_go
         assert talk.says() == OK
 
 
+async def test_a_request_that_is_taken_back_at_once_costs_no_connection_to_an_endpoint() -> None:
+    """As a reset does that follows its request in one packet (CVE-2023-44487)."""
+    async with conversation() as talk:
+        talk.client.hears(GET)
+        talk.exchanges[0].request_lost()
+        await settled()
+
+        assert len(talk.ended) == 1
+        assert talk.endpoints == []
+
+
 async def test_a_refusal_is_an_answer_like_others_and_the_connection_goes_on() -> None:
     async with conversation() as talk:
         talk.unauthorized = True

@@ -43,6 +43,8 @@ class Attack(NamedTuple):
     answer: str
     """How the GOAWAY ends that answers it."""
     before: bytes = b""
+    rounds: int = 0
+    """How often it takes; 0: until patience ends."""
 
 
 def same(frame: bytes) -> Callable[[int], bytes]:
@@ -74,27 +76,33 @@ def anybody(first: bytes) -> dict[str, Attack]:
             same(ContinuationFrame(1, b"x" * 10).serialize()),
             f"{CALM} header-block-size",
             HeadersFrame(1, b"x").serialize(),
+            rounds=16,
         ),
         "empty CONTINUATION": Attack(
             same(ContinuationFrame(1, b"").serialize()),
             f"{CALM} header-block-size",
             HeadersFrame(1, b"").serialize(),
+            rounds=16,
         ),
         "large CONTINUATION": Attack(
             same(ContinuationFrame(1, bytes(16_384)).serialize()),
             f"{CALM} header-block-size",
             HeadersFrame(1, bytes(16_384)).serialize(),
+            rounds=8,
         ),
         "a window that overflows": Attack(
-            same(window(0, OVERFLOW)), "FLOW_CONTROL_ERROR window-overflow"
+            same(window(0, OVERFLOW)), "FLOW_CONTROL_ERROR window-overflow", rounds=1
         ),
         "settings that make windows overflow": Attack(
             same(window(1, OVERFLOW - 65_535) + settings(INITIAL_WINDOW_SIZE=OVERFLOW)),
             "FLOW_CONTROL_ERROR window-overflow",
             first,
+            rounds=1,
         ),
         "a frame that is too large": Attack(
-            same(b"\x00\x40\x01\0\0\0\0\0\1" + bytes(16_385)), "FRAME_SIZE_ERROR frame-size"
+            same(b"\x00\x40\x01\0\0\0\0\0\1" + bytes(16_385)),
+            "FRAME_SIZE_ERROR frame-size",
+            rounds=1,
         ),
     }
 
@@ -106,6 +114,7 @@ def bomb(fields: Headers) -> Attack:
         same(headers(3, b"\xbe" * 16_000, end=True)),
         f"{CALM} header-list-size",
         headers(1, planted, end=False),
+        rounds=1,
     )
 
 
@@ -164,8 +173,9 @@ def against_client(response: Headers) -> dict[str, Attack]:
         "a push": Attack(
             same(PushPromiseFrame(1, 2, data=block, flags=["END_HEADERS"]).serialize()),
             "PROTOCOL_ERROR push-promise",
+            rounds=1,
         ),
         "a response that nobody asked for": Attack(
-            same(headers(2**31 - 1, block, end=True)), "PROTOCOL_ERROR idle-stream"
+            same(headers(2**31 - 1, block, end=True)), "PROTOCOL_ERROR idle-stream", rounds=1
         ),
     }

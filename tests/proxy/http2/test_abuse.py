@@ -63,7 +63,7 @@ def client(loop: Loop, neighbours: int) -> Iterator[ClientTalk]:
 def suffer(talk: ServerTalk | ClientTalk, attack: Attack) -> list[str]:
     """Hear all of it, or as much as is listened to; what was said to that."""
     talk.hears(attack.before)
-    for number in range(ROUNDS):
+    for number in range(attack.rounds or ROUNDS):
         talk.hears(attack.again(number))
         if talk.wire.closed:
             break
