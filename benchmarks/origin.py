@@ -72,7 +72,11 @@ http {{
       max_ranges 0;
       add_header last-modified "";
       add_trailer grpc-status 0;
+      # Reads the request before it answers, as a gRPC server does; nginx would reset the stream, otherwise.
+      mirror /nothing;
+      sendfile off;
     }}
+    location = /nothing {{ internal; return 204; }}
   }}
 }}
 """
