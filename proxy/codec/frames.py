@@ -9,6 +9,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD = struct.Struct(">HBBBL")
 """Length (high 16 bits, low 8), type, flags, stream."""
 HEAD_SIZE = HEAD.size
+pack, unpack = HEAD.pack, HEAD.unpack_from
 FRAME_LIMIT = 16_384
 """Payload of a frame that we send or take: the size that every peer must accept (§4.2)."""
 LARGEST_WINDOW = 2**31 - 1
@@ -96,7 +97,7 @@ class StreamBroken(MeshError):
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One frame; `payload` must not be longer than the peer takes."""
     length = len(payload)
-    return HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
+    return pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
 
 
 def settings(values: dict[Setting, int]) -> bytes:

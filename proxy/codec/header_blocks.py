@@ -17,7 +17,7 @@ from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from proxy.codec.frames import Code, ConnectionBroken
-from proxy.codec.heads import Headers
+from proxy.codec.heads import Headers, Trailers
 
 LIST_LIMIT = 64 * 1024
 """Size of a header list as RFC 9113 §6.5.2 counts it: names, values, and 32 bytes for each field."""
@@ -147,6 +147,16 @@ def write_block(fields: Headers) -> bytes:
     """A header block that any reader understands whatever came before it."""
     known = _encoded.get
     return b"".join([known(field) or _encode(field) for field in fields])
+
+
+def write_trailers(trailers: Headers) -> bytes:
+    """The same; remembered by trailers that were read from a block."""
+    if not isinstance(trailers, Trailers):
+        return write_block(trailers)
+    block = trailers.block
+    if block is None:
+        block = trailers.block = write_block(trailers)
+    return block
 
 
 def _encode(field: tuple[bytes, bytes]) -> bytes:

@@ -5,14 +5,28 @@ Heads hold end-to-end fields only: what belongs to one connection (`connection`,
 when it is written. Heads are shared and remembered: they are replaced, never changed.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from common.errors import MeshError
 
 Headers = list[tuple[bytes, bytes]]
 """Field names in lower case, and values without white space around them, in order of arrival."""
 
+
+class Trailers(list[tuple[bytes, bytes]]):
+    """Headers that end a message; remembered with the header block that they go on as."""
+
+    __slots__ = ("block",)
+
+    def __init__(self, fields: Headers) -> None:
+        super().__init__(fields)
+        self.block: bytes | None = None
+
+
 NO_BODY = 0
+Manner = Literal["tunnel", "http/2", "grpc", "absolute", "origin"]
+"""How a request is to be carried: as a connection of its own, as a stream of HTTP/2, or as HTTP/1.1 with
+its target in absolute-form or origin-form."""
 UNKNOWN = -1
 """A body that ends when its framing says so: chunked, a stream, or the end of the connection."""
 NOT_READ = -1.0
@@ -41,6 +55,7 @@ class RequestHead:
         "headers",
         "keep_alive",
         "line",
+        "manner",
         "method",
         "minor",
         "onward",
@@ -83,6 +98,7 @@ class RequestHead:
         """The target came in absolute-form, as to a forward proxy."""
         self.protocol = protocol
         """What it is counted as: `http/1.1`, `http/2` or `grpc`."""
+        self.manner = _manner(self)
         self.timeout: float | None = NOT_READ
         """Seconds that a gRPC call may take, once somebody has looked; None: for ever."""
         self.onward: RequestHead | None = None
@@ -108,8 +124,17 @@ class RequestHead:
         for slot in RequestHead.__slots__:
             setattr(copy, slot, changes.get(slot, getattr(self, slot)))
         copy.onward = copy.line = copy.block = None
+        copy.manner = _manner(copy)
         copy.timeout = NOT_READ
         return copy
+
+
+def _manner(request: RequestHead) -> Manner:
+    if request.upgrade or request.method == b"CONNECT":
+        return "tunnel"
+    if request.protocol != "http/1.1":
+        return "grpc" if request.protocol == "grpc" else "http/2"
+    return "absolute" if request.absolute else "origin"
 
 
 class ResponseHead:

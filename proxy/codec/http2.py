@@ -6,7 +6,7 @@ Malformed lists raise Malformed with a word; a session answers with a stream err
 import re
 
 from common.errors import MeshError
-from proxy.codec.heads import NO_BODY, UNKNOWN, Headers, RequestHead, ResponseHead
+from proxy.codec.heads import NO_BODY, UNKNOWN, Headers, RequestHead, ResponseHead, Trailers
 
 ORIGINAL = b"tulle-orig-proto"
 """Between proxies: this request came as HTTP/1.1 and goes to the application as HTTP/1.1 again."""
@@ -109,10 +109,10 @@ def read_response(fields: Headers, *, end: bool, method: bytes) -> ResponseHead:
     return ResponseHead(status, headers, body=length)
 
 
-def read_trailers(fields: Headers) -> Headers:
+def read_trailers(fields: Headers) -> Trailers:
     """The fields of a trailer section, without those that have no place there. Raises Malformed."""
     trailers = _split(fields, frozenset())[1]
-    return [field for field in trailers if field[0] not in _NEVER_TRAILERS]
+    return Trailers([field for field in trailers if field[0] not in _NEVER_TRAILERS])
 
 
 def request_fields(head: RequestHead, extra: Headers | tuple[()] = ()) -> Headers:

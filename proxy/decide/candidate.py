@@ -1,7 +1,8 @@
 """An endpoint that can be picked, and what was learned about it: how long it takes, and how it fails."""
 
 import math
-from typing import Literal
+from collections.abc import Hashable
+from typing import Any, Literal
 from typing import Protocol as Shape
 
 from common.contract.discovery import Endpoint
@@ -76,7 +77,7 @@ class Candidate:
         """NEVER once it is warm."""
         self.share = 1.0
         """Its weight now, as a multiple of the mean."""
-        self.notes: dict[str, object] = {}
+        self.notes: dict[Hashable, Any] = {}
         """What its users want found again quickly, such as its counters."""
         self.ewma = DEFAULT_RTT
         self._home = home

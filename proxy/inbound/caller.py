@@ -16,7 +16,16 @@ NO_TLS = "no-tls-from-remote"
 class Caller:
     """One client connection."""
 
-    __slots__ = ("_counted", "_counters", "_policy", "address", "identity", "left", "target")
+    __slots__ = (
+        "_admitted_by",
+        "_counted",
+        "_counters",
+        "_policy",
+        "address",
+        "identity",
+        "left",
+        "target",
+    )
 
     def __init__(
         self,
@@ -34,12 +43,18 @@ class Caller:
         """The application's address and port."""
         self.left = left
         self._policy = policy
+        self._admitted_by: DefaultPolicy | None = None
         self._counters = counters
         self._counted: dict[str, Counter] = {}
 
     def refusal(self) -> Unauthorized | None:
         """Why it may not, by the policy in force now; None if it may."""
-        return authorize(self._policy(), self.identity, self.address)
+        policy = self._policy()
+        if policy == self._admitted_by:
+            return None
+        refusal = authorize(policy, self.identity, self.address)
+        self._admitted_by = None if refusal else policy
+        return refusal
 
     def counter(self, protocol: str) -> Counter:
         """What is counted for it."""

@@ -62,7 +62,6 @@ class Counter:
         error: MeshError | None,
         seconds: float,
         now: float,
-        *,
         failed: bool,
         grpc: int = -1,
     ) -> None:
@@ -73,12 +72,16 @@ class Counter:
         self.touched = now
         self.requests += 1
         self.failures += failed
-        self.statuses[status] = self.statuses.get(status, 0) + 1
+        statuses = self.statuses
+        statuses[status] = statuses.get(status, 0) + 1
         if grpc >= 0:
-            self.grpc_statuses[grpc] = self.grpc_statuses.get(grpc, 0) + 1
+            statuses = self.grpc_statuses
+            statuses[grpc] = statuses.get(grpc, 0) + 1
         if error is not None:
             self.errors[error.reason] = self.errors.get(error.reason, 0) + 1
-        self._took(seconds)
+        milliseconds = seconds * 1000
+        self.latency[bisect_left(BUCKETS_MS, milliseconds)] += 1
+        self.latency_sum_ms += milliseconds
 
     def opened(self, now: float) -> None:
         """A connection was opened."""
@@ -94,9 +97,6 @@ class Counter:
             self.failures += 1
             reason = error.reason if isinstance(error, MeshError) else "reset"
             self.errors[reason] = self.errors.get(reason, 0) + 1
-        self._took(seconds)
-
-    def _took(self, seconds: float) -> None:
         milliseconds = seconds * 1000
         self.latency[bisect_left(BUCKETS_MS, milliseconds)] += 1
         self.latency_sum_ms += milliseconds

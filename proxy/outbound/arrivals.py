@@ -198,14 +198,16 @@ class InterceptedClient(_Client):
     ) -> None:
         super().__init__(outbound, arrival, protocol)
         self.original = original
+        self._lookup = outbound.discovery.lookup
 
     def serve(self, exchange: Exchange) -> None:
         """Carry out a request; where to is asked each time, because that may change meanwhile."""
-        target = self.outbound.discovery.lookup(*self.original)
+        host, port = self.original
+        target = self._lookup(host, port)
         request = exchange.request
         if not request.authority:
-            exchange.request = request.replaced(authority="{}:{}".format(*self.original).encode())
-        if request.method == b"CONNECT" and request.protocol != "http/1.1":
+            exchange.request = request.replaced(authority=f"{host}:{port}".encode())
+        if request.manner == "tunnel" and request.protocol != "http/1.1":
             exchange.refuse(NoRoute("a stream of HTTP/2 cannot be a tunnel here"))
         elif isinstance(target, Backend):
             self.outbound.requests.serve(exchange, target)

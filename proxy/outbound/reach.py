@@ -36,10 +36,8 @@ class Reach:
         self._credentials = credentials
         self._counters = counters
         self._clock = clock
-
-    def monotonic(self) -> float:
+        self.monotonic = clock.monotonic
         """Seconds on the clock that balancers use."""
-        return self._clock.monotonic()
 
     def key(self, candidate: Candidate) -> Hashable:
         """What connections to this candidate have in common; they can stand in for each other."""
@@ -74,14 +72,14 @@ class Reach:
     def counter(self, backend: Backend, candidate: Candidate, protocol: str) -> Counter:
         """What is counted for this candidate behind this backend."""
         # A candidate is one backend's, so the protocol is all that can differ.
-        counter = candidate.notes.get(protocol)
+        counter = candidate.notes.get(("counter", protocol))
         if not isinstance(counter, Counter) or counter.forgotten:
             meshed = is_meshed(candidate)
             peer = peer_of(backend, candidate, meshed=meshed)
             counter = self._counters.series(
                 "outbound", peer, protocol, "" if meshed else NOT_MESHED
             )
-            candidate.notes[protocol] = counter
+            candidate.notes["counter", protocol] = counter
         return counter
 
     def untracked(self, backend: Backend, protocol: str) -> Counter:

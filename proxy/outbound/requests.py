@@ -4,7 +4,7 @@ import asyncio
 import functools
 
 from proxy.codec import http2
-from proxy.codec.heads import RequestHead
+from proxy.codec.heads import Headers, Manner, RequestHead
 from proxy.control.discovery import Backend
 from proxy.decide.breaker import State
 from proxy.decide.candidate import Candidate
@@ -29,11 +29,12 @@ from proxy.transport.detect import Protocol
 
 TRIES = 3
 """Endpoints tried in turn while none can be connected to: nothing was sent, so nothing is lost."""
-_MARKS = {"http1": http2.HTTP1, "absolute": http2.HTTP1_ABSOLUTE}
+_STREAMS = ("http/2", "grpc")
+_MARKS: dict[Manner, Headers] = {"origin": http2.HTTP1, "absolute": http2.HTTP1_ABSOLUTE}
 
 
 class Attempt:
-    """Where an exchange goes now, and what was learned on the way."""
+    """Where an exchange goes now, and what was learned on the way: the context of each exchange here."""
 
     __slots__ = ("backend", "candidate", "counter", "deadline", "started_at", "tries")
 
@@ -46,6 +47,16 @@ class Attempt:
         self.tries = 0
 
 
+class Path:
+    """How requests like this one get to a candidate, and where they are counted."""
+
+    __slots__ = ("counter", "way")
+
+    def __init__(self, way: Way, counter: Counter) -> None:
+        self.way = way
+        self.counter = counter
+
+
 class Requests:
     """Takes each request to an endpoint of its backend."""
 
@@ -53,6 +64,7 @@ class Requests:
         self._carrier = carrier
         self._reach = reach
         self._loop = asyncio.get_running_loop()
+        self._on_ended = self._ended
         self._deadlines = Deadlines(self._loop)
         self._queues: dict[Backend, Queue] = {}
 
@@ -68,8 +80,8 @@ class Requests:
 
     def serve(self, exchange: Exchange, backend: Backend) -> None:
         """Send it to the endpoint that looks best; wait a little if there is none."""
-        exchange.context = attempt = Attempt(backend)
-        exchange.ended = self._ended
+        attempt = exchange.context = Attempt(backend)
+        exchange.ended = self._on_ended
         request = exchange.request
         if request.protocol == "grpc" and (seconds := timeout_of(request)) is not None:
             attempt.deadline = limit(self._deadlines, exchange, seconds)
@@ -87,8 +99,7 @@ class Requests:
 
     def _send_on(self, exchange: Exchange, candidate: Candidate) -> None:
         """What had to wait can go."""
-        attempt = exchange.context
-        assert isinstance(attempt, Attempt)
+        attempt: Attempt = exchange.context
         self._leave(exchange, attempt.backend)
         self._send(exchange, attempt, candidate)
 
@@ -100,48 +111,42 @@ class Requests:
                 del self._queues[backend]
 
     def _send(self, exchange: Exchange, attempt: Attempt, candidate: Candidate) -> None:
-        attempt.candidate = candidate
         request = exchange.request
-        attempt.counter = self._reach.counter(attempt.backend, candidate, request.protocol)
+        path: Path | None = candidate.notes.get(request.manner)
+        if path is None or path.counter.forgotten:
+            path = self._path(attempt.backend, candidate, request)
+        attempt.candidate, attempt.counter = candidate, path.counter
         attempt.started_at = self._loop.time()
         attempt.tries += 1
         candidate.in_flight += 1
         breaker = candidate.breaker
         if breaker is not None and breaker.state is State.PROBING:
             breaker.fares_well = functools.partial(_fares_well, exchange)
-        self._carrier.carry(exchange, self._way(candidate, request))
+        self._carrier.carry(exchange, path.way)
 
-    def _way(self, candidate: Candidate, request: RequestHead) -> Way:
+    def _path(self, backend: Backend, candidate: Candidate, request: RequestHead) -> Path:
         """How this request gets to this candidate; remembered, because the next one goes there, too.
 
         To a proxy all goes over one multiplexed connection, except what turns into a tunnel.
         """
-        if request.upgrade or request.method == b"CONNECT":
-            kind = "tunnel"
-        elif request.protocol != "http/1.1":
-            kind = "http2"
-        else:
-            kind = "absolute" if request.absolute else "http1"
-        way = candidate.notes.get(kind)
-        if isinstance(way, Way):
-            return way
-        multiplexed = kind == "http2" or (kind != "tunnel" and is_meshed(candidate))
+        manner = request.manner
+        multiplexed = manner in _STREAMS or (manner != "tunnel" and is_meshed(candidate))
         protocol = Protocol.HTTP2 if multiplexed else Protocol.HTTP1
         way = Way(
             (self._reach.key(candidate), protocol),
             functools.partial(self._reach.open, candidate, protocol),
             self._not_connected,
-            _MARKS.get(kind, ()) if multiplexed else (),
+            _MARKS.get(manner, ()) if multiplexed else (),
             multiplexed=multiplexed,
             elsewhere=self._elsewhere,
         )
-        candidate.notes[kind] = way
-        return way
+        path = Path(way, self._reach.counter(backend, candidate, request.protocol))
+        candidate.notes[manner] = path
+        return path
 
     def _not_connected(self, exchange: Exchange, error: Refusal) -> None:
         """Nothing was sent: another endpoint may take it."""
-        attempt = exchange.context
-        assert isinstance(attempt, Attempt)
+        attempt: Attempt = exchange.context
         failed = attempt.candidate
         assert failed is not None
         if isinstance(error, ConnectFailed | TlsFailed):
@@ -153,8 +158,7 @@ class Requests:
 
     def _elsewhere(self, exchange: Exchange, error: Refusal) -> None:
         """It came back as good as unsent: another endpoint may take it."""
-        attempt = exchange.context
-        assert isinstance(attempt, Attempt)
+        attempt: Attempt = exchange.context
         failed = attempt.candidate
         assert failed is not None
         now = self._reach.monotonic()
@@ -174,8 +178,7 @@ class Requests:
             self._send(exchange, attempt, other)
 
     def _ended(self, exchange: Exchange) -> None:
-        attempt = exchange.context
-        assert isinstance(attempt, Attempt)
+        attempt: Attempt = exchange.context
         now = self._loop.time()
         if attempt.deadline is not None:
             self._deadlines.discard(attempt.deadline)

@@ -1,6 +1,6 @@
 """Takes an exchange to where it is to go: over a warm connection, or a new one."""
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from common.errors import MeshError
 from proxy.codec.heads import Headers
@@ -22,7 +22,7 @@ OPENING_LIMIT = 1024
 class Way:
     """How exchanges get to one endpoint."""
 
-    __slots__ = ("elsewhere", "extra", "failed", "key", "multiplexed", "open")
+    __slots__ = ("elsewhere", "extra", "failed", "key", "multiplexed", "open", "sessions")
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class Way:
         """Fields that every request gets on this way."""
         self.multiplexed = multiplexed
         """HTTP/2: many exchanges at a time over one connection. Else HTTP/1.1: one after the other."""
+        self.sessions: Sequence[Http2Client] = ()
+        """The connections, where they were last found; if there is none, there may be others."""
 
     def __repr__(self) -> str:
         return f"<Way {self.key} {'http/2' if self.multiplexed else 'http/1.1'}>"
@@ -157,7 +159,10 @@ class Carrier:
             client.begin(exchange, way.extra)
 
     def _multiplex(self, exchange: Exchange, way: Way) -> None:
-        for session in self._sessions.get(way.key, ()):
+        sessions = way.sessions
+        if not sessions:
+            sessions = way.sessions = self._sessions.get(way.key, ())
+        for session in sessions:
             if session.usable:
                 exchange.retry = self._retry
                 session.carry(exchange, way.extra)

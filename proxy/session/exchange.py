@@ -9,6 +9,7 @@ goes, `ended` is called exactly once.
 """
 
 from collections.abc import Callable
+from typing import Any
 from typing import Protocol as Shape
 
 from common.errors import MeshError
@@ -91,41 +92,65 @@ class ClientSide(Shape):
 class Exchange:
     """One request and its response. `ended(exchange)` is called once, when nothing more will happen."""
 
-    # Defaults stand with the class: most exchanges never set most of them.
-    client: ClientSide | None = None
-    first_byte_at = 0.0
-    status = 0
-    grpc_status = -1
-    """From the trailers of a gRPC response, or its head if that is all of it; -1: not known."""
-    error: MeshError | None = None
-    """What the mesh has to say to it, if it was the mesh that answered."""
-    bytes_in = 0
-    bytes_out = 0
-    pending: list[bytes] | tuple[()] = ()
-    """Of the request's body, what waits for a connection."""
-    pending_size = 0
-    sent: list[bytes] | None = None
-    """Of the request's body, what went out already, as long as it may have to be sent again."""
-    repeats = 0
-    """How often it was sent again."""
-    request_done = False
-    trailers = _NO_TRAILERS
-    response_started = False
-    held_response = False
-    done = False
-    context: object = None
-    """For whoever serves it: what it must remember about this exchange."""
-    way: object = None
-    """For the carrier: where the exchange goes."""
-    ended: "Callable[[Exchange], None] | None" = None
-    retry: "Callable[[Exchange, MeshError], bool] | None" = None
-    """Asked when an attempt failed before any response: true if it takes care of another."""
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "context",
+        "done",
+        "ended",
+        "error",
+        "first_byte_at",
+        "grpc_status",
+        "held_response",
+        "pending",
+        "pending_size",
+        "repeats",
+        "request",
+        "request_done",
+        "response_started",
+        "retry",
+        "sent",
+        "server",
+        "started_at",
+        "status",
+        "trailers",
+        "way",
+    )
 
     def __init__(self, request: RequestHead, server: ServerSide, started_at: float) -> None:
         self.request = request
         self.server = server
         self.started_at = started_at
         """Loop time, seconds."""
+        self.client: ClientSide | None = None
+        self.first_byte_at = 0.0
+        self.status = 0
+        self.grpc_status = -1
+        """From the trailers of a gRPC response, or its head if that is all of it; -1: not known."""
+        self.error: MeshError | None = None
+        """What the mesh has to say to it, if it was the mesh that answered."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.pending: list[bytes] | tuple[()] = ()
+        """Of the request's body, what waits for a connection."""
+        self.pending_size = 0
+        self.sent: list[bytes] | None = None
+        """Of the request's body, what went out already, as long as it may have to be sent again."""
+        self.repeats = 0
+        """How often it was sent again."""
+        self.request_done = False
+        self.trailers = _NO_TRAILERS
+        self.response_started = False
+        self.held_response = False
+        self.done = False
+        self.context: Any = None
+        """For whoever serves it: what it must remember about this exchange."""
+        self.way: Any = None
+        """For the carrier: where the exchange goes."""
+        self.ended: Callable[[Exchange], None] | None = None
+        self.retry: Callable[[Exchange, MeshError], bool] | None = None
+        """Asked when an attempt failed before any response: true if it takes care of another."""
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request!r} status={self.status}>"

@@ -43,7 +43,7 @@ _HEAD_FIRST = UNKNOWN - 1
 """In the place of a body's length: there cannot be a body yet."""
 
 
-class Http2Client(Http2Connection):
+class Http2Client(Http2Connection["ClientStream"]):
     """One connection to an endpoint. `lost(client)` is called once, when no exchange can begin on it."""
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Http2Client(Http2Connection):
         "_next",
         "_tails",
         "_used_at",
-        "held",
+        "holding",
     )
 
     serves = False
@@ -63,8 +63,8 @@ class Http2Client(Http2Connection):
         self._heads: Heads[ResponseHead] = Memo()
         self._tails: Heads[Headers] = Memo()
         self._next = 1
-        self.held: list[ClientStream] = []
-        """Streams whose head has come in this wake-up, and perhaps some of the body."""
+        self.holding: ClientStream | None = None
+        """The stream whose head came last, in case that some of its body comes along."""
         self._used_at = self.now
         early = adopt(stream, self)
         self.begin({Setting.ENABLE_PUSH: 0}, PREFACE)
@@ -79,10 +79,8 @@ class Http2Client(Http2Connection):
     def data_received(self, data: bytes) -> None:
         """Bytes from the endpoint; a head and the body that came along go on together."""
         super().data_received(data)
-        if self.held:
-            held, self.held = self.held, []
-            for stream in held:
-                stream.let_go()
+        if self.holding is not None:
+            self.holding.let_go()
 
     @property
     def opened(self) -> int:
@@ -158,14 +156,13 @@ class Http2Client(Http2Connection):
         """See Http2Connection: only we open streams."""
         return stream >= self._next or not stream & 1
 
-    def headers(self, stream: int, block: bytes, *, end: bool) -> None:
+    def headers(self, stream: int, block: bytes, end: bool) -> None:
         """A response's head, interim or final, or its trailers."""
         found = self.streams.get(stream)
         if found is None or found.remote_closed:
             self.read_block(block)
             self._closed(stream, found)
             return
-        assert isinstance(found, ClientStream)
         if found.responded:
             self._trailers(found, block, end=end)
             return
@@ -202,7 +199,8 @@ class Http2Client(Http2Connection):
                 raise StreamBroken(stream.id, Code.PROTOCOL_ERROR, error.word) from None
             self.remember(self._tails, block, end, trailers, size)
         stream.ended()
-        stream.let_go()
+        if stream.held is not None:
+            stream.let_go()
         stream.complete()
         stream.exchange.response_end(trailers)
 
@@ -230,6 +228,7 @@ class ClientStream(Http2Stream):
 
     __slots__ = ("exchange", "held", "responded")
 
+    connection: Http2Client
     exchange: Exchange
     responded: bool
     """The final head has come."""
@@ -249,25 +248,32 @@ class ClientStream(Http2Stream):
             self.complete()
             self.exchange.response(head, b"", True, self.connection.now)
         else:
+            connection = self.connection
+            if connection.holding is not None:
+                connection.holding.let_go()
+            connection.holding = self
             self.held = head
-            assert isinstance(self.connection, Http2Client)
-            self.connection.held.append(self)
 
-    def body(self, data: bytes, *, end: bool) -> None:
+    def body(self, data: bytes, end: bool) -> None:
         """Some of the response's body."""
+        exchange = self.exchange
         if end:
             self.complete()
-        head, self.held = self.held, None
+        head = self.held
         if head is None:
-            self.exchange.response_data(data, end)
+            exchange.response_data(data, end)
         else:
-            self.exchange.response(head, data, end, self.connection.now)
+            connection = self.connection
+            self.held = connection.holding = None
+            exchange.response(head, data, end, connection.now)
 
     def let_go(self) -> None:
         """Nothing of the body came along with the head."""
-        head, self.held = self.held, None
+        head = self.held
         if head is not None:
-            self.exchange.response(head, b"", False, self.connection.now)
+            connection = self.connection
+            self.held = connection.holding = None
+            self.exchange.response(head, b"", False, connection.now)
 
     def complete(self) -> None:
         """The response has ended: whatever is left of the request is not wanted."""

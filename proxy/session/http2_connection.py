@@ -21,7 +21,7 @@ from proxy.codec.frames import (
 )
 from proxy.codec.header_blocks import LIST_LIMIT, BlockReader
 from proxy.codec.heads import Headers
-from proxy.session.http2_output import Http2Output
+from proxy.session.http2_output import Http2Output, S
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.session.patience import SMALL_INCREMENT, Patience
@@ -47,7 +47,10 @@ _GREETING: tuple[int, int, list[bytes]] = (0, 0, [])
 """In the place of a header block that is not complete: the first SETTINGS have not come (§3.4)."""
 _unpack = HEAD.unpack_from
 _DATA, _HEADERS = Kind.DATA, Kind.HEADERS
+_WHOLE_BLOCK = Flag.END_HEADERS | Flag.END_STREAM
+_PADDED, _END_STREAM = Flag.PADDED, Flag.END_STREAM
 _PADDED_OR_PRIORITY = Flag.PADDED | Flag.PRIORITY
+_HALF_WINDOW = CONNECTION_WINDOW // 2
 
 
 H = TypeVar("H")
@@ -56,7 +59,7 @@ Heads = Memo[tuple[H, Headers, int]]
 true of; -1: any."""
 
 
-class Http2Connection(Http2Output):
+class Http2Connection(Http2Output[S]):
     """One end of a connection. Roles implement what raises NotImplementedError here."""
 
     __slots__ = (
@@ -107,7 +110,7 @@ class Http2Connection(Http2Output):
         """How many streams were opened so far."""
         raise NotImplementedError
 
-    def headers(self, stream: int, block: bytes, *, end: bool) -> None:
+    def headers(self, stream: int, block: bytes, end: bool) -> None:
         """A header block came on a stream."""
         raise NotImplementedError
 
@@ -158,10 +161,13 @@ class Http2Connection(Http2Output):
                 try:
                     if self._block is not None:
                         self._in_turn(kind, flags, stream)
-                    if kind == _DATA:
+                    if kind == _HEADERS:
+                        if stream and flags | _END_STREAM == _WHOLE_BLOCK:
+                            self.headers(stream, payload, flags == _WHOLE_BLOCK)
+                        else:
+                            self._headers(stream, flags, payload)
+                    elif kind == _DATA:
                         self._data(stream, flags, payload)
-                    elif kind == _HEADERS:
-                        self._headers(stream, flags, payload)
                     else:
                         self._control(kind, flags, stream, payload)
                 except StreamBroken as error:
@@ -214,27 +220,27 @@ class Http2Connection(Http2Output):
             self._patience.reset(self.now, self.opened)
 
     def _data(self, stream: int, flags: int, payload: bytes) -> None:
-        if not stream:
-            raise ConnectionBroken(Code.PROTOCOL_ERROR, "data-on-stream-0")
         size = len(payload)
         self._received += size
-        if self._received >= CONNECTION_WINDOW // 2:
+        if self._received >= _HALF_WINDOW:
             # Streams hold back their own windows; the connection's is never the one that stalls, so that
             # a stream which nobody reads holds up no other. It cannot be exceeded.
             self.write(frames.window_update(0, self._received))
             self._received = 0
-        if flags & Flag.PADDED:
+        if flags & _PADDED:
             payload = frames.unpadded(flags, payload)
-        if not payload and not flags & Flag.END_STREAM:
+        if not payload and not flags & _END_STREAM:
             self.chore()
         found = self.streams.get(stream)
         if found is None or found.remote_closed:
             self._closed(stream, found)
         else:
-            found.data(payload, size, end=bool(flags & 0x1))
+            found.data(payload, size, flags & _END_STREAM)
 
     def _closed(self, stream: int, found: Http2Stream | None) -> None:
-        """DATA or WINDOW_UPDATE for a stream that takes none (§5.1)."""
+        """DATA, or a header block, for a stream that takes none (§5.1)."""
+        if not stream:
+            raise ConnectionBroken(Code.PROTOCOL_ERROR, "data-on-stream-0")
         if self.is_idle(stream):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "idle-stream")
         if found is None and stream in self._recent:
@@ -254,8 +260,8 @@ class Http2Connection(Http2Output):
                 if int.from_bytes(payload[:4], "big") & 0x7FFFFFFF == stream:
                     raise ConnectionBroken(Code.PROTOCOL_ERROR, "self-dependency")
                 payload = payload[5:]
-        if flags & 0x4:
-            self.headers(stream, payload, end=bool(flags & 0x1))
+        if flags & Flag.END_HEADERS:
+            self.headers(stream, payload, bool(flags & Flag.END_STREAM))
         else:
             self._block = (stream, flags, [payload])
             self._block_at = self.now
@@ -270,7 +276,7 @@ class Http2Connection(Http2Output):
             raise ConnectionBroken(Code.ENHANCE_YOUR_CALM, "header-block-size")
         if flags & Flag.END_HEADERS:
             self._block = None
-            self.headers(stream, b"".join(parts), end=bool(first & Flag.END_STREAM))
+            self.headers(stream, b"".join(parts), bool(first & Flag.END_STREAM))
 
     def read_block(self, block: bytes) -> tuple[Headers, int]:
         """The fields of a block, and their size; each block must be read, or known, in its turn."""

@@ -8,9 +8,19 @@ socket has to buffer is bounded, whatever windows the peer gives.
 import asyncio
 import math
 from collections import OrderedDict
+from typing import Generic, TypeVar
 
 from proxy.codec import frames
-from proxy.codec.frames import DEFAULT_WINDOW, LARGEST_WINDOW, Code, ConnectionBroken
+from proxy.codec.frames import (
+    DEFAULT_WINDOW,
+    FRAME_LIMIT,
+    LARGEST_WINDOW,
+    Code,
+    ConnectionBroken,
+    Flag,
+    Kind,
+    pack,
+)
 from proxy.codec.header_blocks import NO_TABLE, TABLE_SIZE
 from proxy.session.backlog import Backlog
 from proxy.session.http2_stream import Http2Stream
@@ -25,9 +35,15 @@ RECENT_LIMIT = 1024
 """Streams that we ended and of which the peer may not have heard yet."""
 CLOSE_SECONDS = 5.0
 """For the peer to take the last of what it is sent."""
+_HEADERS = Kind.HEADERS
+_GOES_ON = Flag.END_HEADERS
+_ENDS = Flag.END_HEADERS | Flag.END_STREAM
+
+S = TypeVar("S", bound=Http2Stream)
+"""What a role makes of a stream."""
 
 
-class Http2Output(asyncio.Protocol):
+class Http2Output(asyncio.Protocol, Generic[S]):
     """The sending half of a connection, and the streams that it has."""
 
     __slots__ = (
@@ -56,7 +72,7 @@ class Http2Output(asyncio.Protocol):
         self._stream = stream
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
-        self.streams: dict[int, Http2Stream] = {}
+        self.streams: dict[int, S] = {}
         self.initial_window = DEFAULT_WINDOW
         self.credit = DEFAULT_WINDOW
         """Bytes of bodies that may be written now."""
@@ -103,15 +119,21 @@ class Http2Output(asyncio.Protocol):
         if self._table_shrunk:
             self._table_shrunk = False
             block = NO_TABLE + block
-        if not self._out:
+        out, size = self._out, len(block)
+        if not out:
             self._loop.call_soon(self._flush)
-        self._out.append(frames.headers(stream, block, end=end))
+        if size > FRAME_LIMIT:
+            out.append(frames.headers(stream, block, end=end))
+        else:
+            out.append(
+                pack(size >> 8, size & 0xFF, _HEADERS, _ENDS if end else _GOES_ON, stream) + block
+            )
 
     def _flush(self) -> None:
         out, self._out = self._out, []
         if not out or self._stream.is_closing():
             return
-        data = b"".join(out) if len(out) > 1 else out[0]
+        data = b"".join(out)
         if self.clogged:
             self._muttered += len(data)
             if self._muttered > MUTTER_LIMIT:

@@ -36,7 +36,7 @@ _SETTINGS = {
 }
 
 
-class Http2Server(Http2Connection):
+class Http2Server(Http2Connection["ServerStream"]):
     """One client connection. `host` is given each request."""
 
     __slots__ = (
@@ -98,7 +98,6 @@ class Http2Server(Http2Connection):
     def cut_off(self, error: MeshError) -> None:
         """Close now; what has no response yet gets this one."""
         for stream in list(self.streams.values()):
-            assert isinstance(stream, ServerStream)
             stream.exchange.refuse(error)
         self.go_away(self.largest_peer_stream, Code.NO_ERROR)
         self.close()
@@ -135,7 +134,7 @@ class Http2Server(Http2Connection):
         """See Http2Connection."""
         return stream > self.largest_peer_stream or not stream & 1
 
-    def headers(self, stream: int, block: bytes, *, end: bool) -> None:
+    def headers(self, stream: int, block: bytes, end: bool) -> None:
         """A request's head, or the trailers of one."""
         if stream <= self.largest_peer_stream:
             self._not_new(stream, block, end=end)
@@ -198,7 +197,6 @@ class Http2Server(Http2Connection):
         except Malformed as error:
             raise StreamBroken(stream, Code.PROTOCOL_ERROR, error.word) from None
         found.ended()
-        assert isinstance(found, ServerStream)
         found.exchange.request_end(trailers)
 
     def _too_large(self, stream: int, *, end: bool) -> None:
@@ -258,13 +256,14 @@ class ServerStream(Http2Stream):
         self.hold(held)
 
     def _close_local(self) -> None:
-        super()._close_local()
-        if not self.remote_closed and self.connection.streams.get(self.id) is self:
+        self.local_closed = True
+        connection = self.connection
+        if not self.remote_closed and connection.streams.get(self.id) is self:
             # RFC 9113 §8.1: the response is complete, and nobody reads the rest of the request.
-            self.connection.reset(self.id, Code.NO_ERROR)
-            self.connection.forget(self)
+            connection.reset(self.id, Code.NO_ERROR)
+        connection.forget(self)
 
-    def body(self, data: bytes, *, end: bool) -> None:
+    def body(self, data: bytes, end: bool) -> None:
         """Some of the request's body."""
         self.exchange.request_data(data, end)
 

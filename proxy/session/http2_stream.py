@@ -1,15 +1,17 @@
 """One stream of an HTTP/2 connection, as far as it is the same for both roles: windows and what waits."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Protocol as Shape
 
 from proxy.codec import frames
-from proxy.codec.frames import DEFAULT_WINDOW, FRAME_LIMIT, Code, Flag, Kind, StreamBroken
-from proxy.codec.header_blocks import write_block
+from proxy.codec.frames import DEFAULT_WINDOW, FRAME_LIMIT, Code, Flag, Kind, StreamBroken, pack
+from proxy.codec.header_blocks import write_trailers
 from proxy.codec.heads import UNKNOWN, Headers
 from proxy.session.backlog import Backlog
 
 _NO_TRAILERS: Headers = []
+HALF_WINDOW = DEFAULT_WINDOW // 2
 
 
 class Connection(Shape):
@@ -18,9 +20,13 @@ class Connection(Shape):
     initial_window: int
     credit: int
     now: float
-    streams: "dict[int, Http2Stream]"
     waiting: "OrderedDict[Http2Stream, None]"
     backlog: Backlog
+
+    @property
+    def streams(self) -> "Mapping[int, Http2Stream]":
+        """Those that are open, on one side at least."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Send with whatever else this wake-up produces."""
@@ -90,7 +96,7 @@ class Http2Stream:
 
     # For roles.
 
-    def body(self, data: bytes, *, end: bool) -> None:
+    def body(self, data: bytes, end: bool) -> None:
         """Some of the peer's body."""
         raise NotImplementedError
 
@@ -132,7 +138,8 @@ class Http2Stream:
             return
         self.window -= size
         connection.credit -= size
-        connection.write(frames.frame(Kind.DATA, Flag.END_STREAM if end else 0, self.id, data))
+        # DATA is type 0, and END_STREAM its flag 1.
+        connection.write(pack(size >> 8, size & 0xFF, 0, end, self.id) + data)
         if end:
             self._close_local()
 
@@ -225,7 +232,7 @@ class Http2Stream:
 
     def _end(self, trailers: Headers) -> None:
         if trailers:
-            self.connection.send_block(self.id, write_block(trailers), True)
+            self.connection.send_block(self.id, write_trailers(trailers), True)
         else:
             self.connection.write(frames.frame(Kind.DATA, Flag.END_STREAM, self.id))
         self._close_local()
@@ -237,7 +244,7 @@ class Http2Stream:
 
     # In.
 
-    def data(self, payload: bytes, size: int, *, end: bool) -> None:
+    def data(self, payload: bytes, size: int, end: int) -> None:
         """A DATA frame of `size` bytes with its padding; raises StreamBroken."""
         self._received += size
         if self._received > DEFAULT_WINDOW:
@@ -248,12 +255,15 @@ class Http2Stream:
             if self._expected < 0 or (end and self._expected):
                 raise StreamBroken(self.id, Code.PROTOCOL_ERROR, "content-length")
         if end:
-            self._close_remote()
-            self.body(payload, end=True)
-        elif payload:
-            self.body(payload, end=False)
-        if self._received >= DEFAULT_WINDOW // 2:
-            self._open_window()
+            self.remote_closed = True
+            if self.local_closed:
+                self.connection.forget(self)
+            self.body(payload, True)
+        else:
+            if payload:
+                self.body(payload, False)
+            if self._received >= HALF_WINDOW:
+                self._open_window()
 
     def ended(self) -> None:
         """The peer's body ended with trailers; raises StreamBroken."""

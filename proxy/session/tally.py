@@ -12,12 +12,8 @@ def tally(counter: Counter, exchange: Exchange, now: float) -> None:
     A client that left is counted as 499. A gRPC call counts by its own status, and a failure is what
     was the server's fault.
     """
-    error, status = exchange.error, exchange.status
-    if isinstance(error, ClientGone) or not status:
+    error, status, grpc = exchange.error, exchange.status, exchange.grpc_status
+    if not status or (error is not None and isinstance(error, ClientGone)):
         status = ClientGone.http
-    seconds = now - exchange.started_at
-    if exchange.request.protocol == "grpc" and exchange.grpc_status >= 0:
-        grpc = exchange.grpc_status
-        counter.request(status, error, seconds, now, failed=grpc in SERVER_FAULTS, grpc=grpc)
-    else:
-        counter.request(status, error, seconds, now, failed=status >= 500)
+    failed = grpc in SERVER_FAULTS if grpc >= 0 else status >= 500
+    counter.request(status, error, now - exchange.started_at, now, failed, grpc)

@@ -1,6 +1,7 @@
 """Law: what is remembered of header blocks never changes what they mean."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hpack import Encoder
@@ -35,7 +36,7 @@ def _string(text: bytes) -> bytes:
     )
 
 
-async def new_connection() -> Http2Connection:
+async def new_connection() -> Http2Connection[Any]:
     return Http2Connection(MemoryStream(), Sweep())
 
 

@@ -6,7 +6,7 @@ when windows open, everything goes on to its end; every exchange ends exactly on
 
 import sys
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from h2.events import (
     DataReceived,
@@ -108,7 +108,7 @@ class Http2Machine(RuleBasedStateMachine):
     """What both roles of ours have in common. Roles make `session`, and open lanes."""
 
     serves: ClassVar[bool]
-    session: Http2Connection
+    session: Http2Connection[Any]
 
     def __init__(self) -> None:
         super().__init__()

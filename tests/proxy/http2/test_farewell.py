@@ -221,7 +221,7 @@ def test_a_client_that_leaves_is_served_what_it_asked_for(talk: ServerTalk) -> N
 
 def test_an_endpoint_that_leaves_finishes_what_it_has_looked_at(client: ClientTalk) -> None:
     callers = [client.ask() for _ in range(3)]
-    exchanges = [stream.exchange for stream in client.session.streams.values()]  # type: ignore[attr-defined]
+    exchanges = [stream.exchange for stream in client.session.streams.values()]
     client.hears(goaway(_ALL))
     assert client.losses == 1
     assert not client.session.usable
