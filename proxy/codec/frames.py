@@ -6,10 +6,10 @@ from enum import IntEnum
 from common.errors import MeshError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEAD = struct.Struct(">HBBBL")
-"""Length (high 16 bits, low 8), type, flags, stream."""
-HEAD_SIZE = HEAD.size
-pack, unpack = HEAD.pack, HEAD.unpack_from
+_HEAD = struct.Struct(">LBL")
+HEAD_SIZE = _HEAD.size
+pack, unpack = _HEAD.pack, _HEAD.unpack_from
+"""The head of a frame: length (24 bits) and type (8 bits) in one number, flags, stream."""
 FRAME_LIMIT = 16_384
 """Payload of a frame that we send or take: the size that every peer must accept (§4.2)."""
 LARGEST_WINDOW = 2**31 - 1
@@ -96,8 +96,7 @@ class StreamBroken(MeshError):
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One frame; `payload` must not be longer than the peer takes."""
-    length = len(payload)
-    return pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
+    return pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
 def settings(values: dict[Setting, int]) -> bytes:

@@ -14,13 +14,15 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Trailers(list[tuple[bytes, bytes]]):
-    """Headers that end a message; remembered with the header block that they go on as."""
+    """Headers that end a message, with what was worked out about them: they come again and again."""
 
-    __slots__ = ("block",)
+    __slots__ = ("block", "grpc_status")
 
     def __init__(self, fields: Headers) -> None:
         super().__init__(fields)
         self.block: bytes | None = None
+        """The header block that they are in HTTP/2."""
+        self.grpc_status: int | None = None
 
 
 NO_BODY = 0

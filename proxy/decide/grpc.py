@@ -1,6 +1,6 @@
 """gRPC over HTTP/2: how a call ended, whose fault that was, and how long it may take."""
 
-from proxy.codec.heads import NOT_READ, Headers, RequestHead
+from proxy.codec.heads import NOT_READ, Headers, RequestHead, Trailers
 
 OK = 0
 UNKNOWN = 2
@@ -12,7 +12,15 @@ _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-
 
 
 def status_in(fields: Headers) -> int:
-    """The `grpc-status` of a trailer section; UNKNOWN if there is none that can be read."""
+    """The `grpc-status` of a trailer section; UNKNOWN if there is none that can be read. Remembered there."""
+    if not isinstance(fields, Trailers):
+        return _status_in(fields)
+    if fields.grpc_status is None:
+        fields.grpc_status = _status_in(fields)
+    return fields.grpc_status
+
+
+def _status_in(fields: Headers) -> int:
     for name, value in fields:
         if name == b"grpc-status":
             return int(value) if value.isdigit() and len(value) < 4 else UNKNOWN

@@ -22,7 +22,7 @@ from proxy.refusals import (
     TooSlow,
 )
 from proxy.session.carrier import Carrier, Way
-from proxy.session.deadlines import Deadline, Deadlines, limit
+from proxy.session.deadlines import Deadlines, limit
 from proxy.session.exchange import Exchange
 from proxy.session.tally import tally
 from proxy.transport.detect import Protocol
@@ -33,37 +33,28 @@ _STREAMS = ("http/2", "grpc")
 _MARKS: dict[Manner, Headers] = {"origin": http2.HTTP1, "absolute": http2.HTTP1_ABSOLUTE}
 
 
-class Attempt:
-    """Where an exchange goes now, and what was learned on the way: the context of each exchange here."""
-
-    __slots__ = ("backend", "candidate", "counter", "deadline", "started_at", "tries")
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.candidate: Candidate | None = None
-        self.counter: Counter | None = None
-        self.deadline: Deadline | None = None
-        self.started_at = 0.0
-        self.tries = 0
-
-
 class Path:
-    """How requests like this one get to a candidate, and where they are counted."""
+    """How requests of one manner get to a candidate, and where they are counted."""
 
-    __slots__ = ("counter", "way")
+    __slots__ = ("candidate", "counter", "way")
 
-    def __init__(self, way: Way, counter: Counter) -> None:
+    def __init__(self, candidate: Candidate, way: Way, counter: Counter) -> None:
+        self.candidate = candidate
         self.way = way
         self.counter = counter
 
 
 class Requests:
-    """Takes each request to an endpoint of its backend."""
+    """Takes each request to an endpoint of its backend.
+
+    Of each exchange, `context` is the backend, and `path` is where it goes now; None while it waits.
+    """
 
     def __init__(self, carrier: Carrier, reach: Reach) -> None:
         self._carrier = carrier
         self._reach = reach
         self._loop = asyncio.get_running_loop()
+        self._monotonic = reach.monotonic
         self._on_ended = self._ended
         self._deadlines = Deadlines(self._loop)
         self._queues: dict[Backend, Queue] = {}
@@ -80,16 +71,16 @@ class Requests:
 
     def serve(self, exchange: Exchange, backend: Backend) -> None:
         """Send it to the endpoint that looks best; wait a little if there is none."""
-        attempt = exchange.context = Attempt(backend)
+        exchange.context = backend
         exchange.ended = self._on_ended
         request = exchange.request
         if request.protocol == "grpc" and (seconds := timeout_of(request)) is not None:
-            attempt.deadline = limit(self._deadlines, exchange, seconds)
+            exchange.deadline = limit(self._deadlines, exchange, seconds)
         candidate = backend.balancer.pick()
         if candidate is None:
             self._wait(exchange, backend)
         else:
-            self._send(exchange, attempt, candidate)
+            self._send(exchange, candidate)
 
     def _wait(self, exchange: Exchange, backend: Backend) -> None:
         queue = self._queues.get(backend)
@@ -99,25 +90,25 @@ class Requests:
 
     def _send_on(self, exchange: Exchange, candidate: Candidate) -> None:
         """What had to wait can go."""
-        attempt: Attempt = exchange.context
-        self._leave(exchange, attempt.backend)
-        self._send(exchange, attempt, candidate)
+        self._leave(exchange)
+        self._send(exchange, candidate)
 
-    def _leave(self, exchange: Exchange, backend: Backend) -> None:
+    def _leave(self, exchange: Exchange) -> None:
+        backend: Backend = exchange.context
         queue = self._queues.get(backend)
         if queue is not None:
             queue.discard(exchange)
             if not queue:
                 del self._queues[backend]
 
-    def _send(self, exchange: Exchange, attempt: Attempt, candidate: Candidate) -> None:
+    def _send(self, exchange: Exchange, candidate: Candidate) -> None:
         request = exchange.request
         path: Path | None = candidate.notes.get(request.manner)
         if path is None or path.counter.forgotten:
-            path = self._path(attempt.backend, candidate, request)
-        attempt.candidate, attempt.counter = candidate, path.counter
-        attempt.started_at = self._loop.time()
-        attempt.tries += 1
+            path = self._path(exchange.context, candidate, request)
+        exchange.path = path
+        exchange.sent_at = self._loop.time()
+        exchange.tries += 1
         candidate.in_flight += 1
         breaker = candidate.breaker
         if breaker is not None and breaker.state is State.PROBING:
@@ -140,79 +131,77 @@ class Requests:
             multiplexed=multiplexed,
             elsewhere=self._elsewhere,
         )
-        path = Path(way, self._reach.counter(backend, candidate, request.protocol))
+        counter = self._reach.counter(backend, candidate, request.protocol)
+        path = Path(candidate, way, counter)
         candidate.notes[manner] = path
         return path
 
     def _not_connected(self, exchange: Exchange, error: Refusal) -> None:
         """Nothing was sent: another endpoint may take it."""
-        attempt: Attempt = exchange.context
-        failed = attempt.candidate
-        assert failed is not None
+        failed: Candidate = exchange.path.candidate
         if isinstance(error, ConnectFailed | TlsFailed):
-            failed.unreachable(self._reach.monotonic())
-        if exchange.done or attempt.tries >= TRIES:
+            failed.unreachable(self._monotonic())
+        if exchange.done or exchange.tries >= TRIES:
             exchange.refuse(error)
         else:
-            self._send_elsewhere(exchange, attempt, failed)
+            self._send_elsewhere(exchange, failed)
 
     def _elsewhere(self, exchange: Exchange, error: Refusal) -> None:
         """It came back as good as unsent: another endpoint may take it."""
-        attempt: Attempt = exchange.context
-        failed = attempt.candidate
-        assert failed is not None
-        now = self._reach.monotonic()
+        failed: Candidate = exchange.path.candidate
+        now = self._monotonic()
         if isinstance(error, NotProcessed | ConnectFailed) and failed.rests_until <= now:
             failed.unreachable(now)
         if failed.breaker is not None:
-            failed.vanished(attempt.started_at, now)
-        self._send_elsewhere(exchange, attempt, failed)
+            failed.vanished(exchange.sent_at, now)
+        self._send_elsewhere(exchange, failed)
 
-    def _send_elsewhere(self, exchange: Exchange, attempt: Attempt, failed: Candidate) -> None:
+    def _send_elsewhere(self, exchange: Exchange, failed: Candidate) -> None:
         failed.in_flight -= 1
-        attempt.candidate = attempt.counter = None
-        other = attempt.backend.balancer.pick(avoid=failed)
+        exchange.path = None
+        backend: Backend = exchange.context
+        other = backend.balancer.pick(avoid=failed)
         if other is None:
-            self._wait(exchange, attempt.backend)
+            self._wait(exchange, backend)
         else:
-            self._send(exchange, attempt, other)
+            self._send(exchange, other)
 
     def _ended(self, exchange: Exchange) -> None:
-        attempt: Attempt = exchange.context
         now = self._loop.time()
-        if attempt.deadline is not None:
-            self._deadlines.discard(attempt.deadline)
-            attempt.deadline = None
-        candidate, counter = attempt.candidate, attempt.counter
-        if candidate is None or counter is None:
-            self._leave(exchange, attempt.backend)
-            counter = self._reach.untracked(attempt.backend, exchange.request.protocol)
+        if exchange.deadline is not None:
+            self._deadlines.discard(exchange.deadline)
+            exchange.deadline = None
+        path: Path | None = exchange.path
+        if path is None:
+            self._leave(exchange)
+            counter = self._reach.untracked(exchange.context, exchange.request.protocol)
         else:
+            counter, candidate = path.counter, path.candidate
             candidate.in_flight -= 1
             if exchange.first_byte_at:
-                rtt = exchange.first_byte_at - attempt.started_at
-                candidate.answered(rtt, self._reach.monotonic())
+                rtt = exchange.first_byte_at - exchange.sent_at
+                candidate.answered(rtt, self._monotonic())
             elif isinstance(exchange.error, TooSlow):
-                candidate.kept_waiting(now - attempt.started_at, self._reach.monotonic())
+                candidate.kept_waiting(now - exchange.sent_at, self._monotonic())
             if candidate.breaker is not None:
-                self._judge(exchange, attempt, candidate)
+                self._judge(exchange, candidate)
         counter.bytes_written += exchange.bytes_in
         counter.bytes_read += exchange.bytes_out
         tally(counter, exchange, now)
 
-    def _judge(self, exchange: Exchange, attempt: Attempt, candidate: Candidate) -> None:
+    def _judge(self, exchange: Exchange, candidate: Candidate) -> None:
         """Tell the endpoint's breaker what its answer says about it."""
-        error, started = exchange.error, attempt.started_at
+        error, started = exchange.error, exchange.sent_at
         if error is None:
             if _is_good(exchange):
                 candidate.passed(started)
             else:
-                candidate.failed(started, self._reach.monotonic())
+                candidate.failed(started, self._monotonic())
         elif isinstance(error, _ITS_FAULT) and not isinstance(error, NotProcessed):
-            candidate.failed(started, self._reach.monotonic())
+            candidate.failed(started, self._monotonic())
         else:
             # The client left; or no connection, of which the candidate knows.
-            candidate.vanished(started, self._reach.monotonic())
+            candidate.vanished(started, self._monotonic())
 
 
 _ITS_FAULT = (ResponseLost, BadResponse, TooSlow)

@@ -85,7 +85,12 @@ class Carrier:
         """
         exchange.way = way
         if way.multiplexed:
-            self._multiplex(exchange, way)
+            for session in way.sessions or self._find(way):
+                if session.usable:
+                    exchange.retry = self._retry
+                    session.carry(exchange, way.extra)
+                    return
+            self._wait(exchange, way)
             return
         # Where one warm connection was dead, the next may be, too.
         client = None if exchange.repeats else self._pool.take(way.key)
@@ -158,15 +163,13 @@ class Carrier:
         else:
             client.begin(exchange, way.extra)
 
-    def _multiplex(self, exchange: Exchange, way: Way) -> None:
-        sessions = way.sessions
-        if not sessions:
-            sessions = way.sessions = self._sessions.get(way.key, ())
-        for session in sessions:
-            if session.usable:
-                exchange.retry = self._retry
-                session.carry(exchange, way.extra)
-                return
+    def _find(self, way: Way) -> Sequence[Http2Client]:
+        """The sessions that go this way; the list is kept up to date until it is empty."""
+        way.sessions = self._sessions.get(way.key, ())
+        return way.sessions
+
+    def _wait(self, exchange: Exchange, way: Way) -> None:
+        """Let it wait for a new session."""
         waiting = self._opening.get(way.key)
         if waiting is None:
             self._opening[way.key] = [(exchange, way)]
@@ -199,4 +202,4 @@ class Carrier:
             if session.usable:
                 session.carry(exchange, its_way.extra)
             else:
-                self._multiplex(exchange, its_way)
+                self.carry(exchange, its_way)

@@ -97,12 +97,14 @@ class Exchange:
         "bytes_out",
         "client",
         "context",
+        "deadline",
         "done",
         "ended",
         "error",
         "first_byte_at",
         "grpc_status",
         "held_response",
+        "path",
         "pending",
         "pending_size",
         "repeats",
@@ -111,10 +113,12 @@ class Exchange:
         "response_started",
         "retry",
         "sent",
+        "sent_at",
         "server",
         "started_at",
         "status",
         "trailers",
+        "tries",
         "way",
     )
 
@@ -145,7 +149,15 @@ class Exchange:
         self.held_response = False
         self.done = False
         self.context: Any = None
-        """For whoever serves it: what it must remember about this exchange."""
+        """For whoever serves it: what it is meant for."""
+        self.path: Any = None
+        """For whoever serves it: where it goes now."""
+        self.deadline: Any = None
+        """For whoever serves it: what ends it when it takes too long."""
+        self.tries = 0
+        """How often it was sent on a path."""
+        self.sent_at = 0.0
+        """When that was last done: loop time, seconds."""
         self.way: Any = None
         """For the carrier: where the exchange goes."""
         self.ended: Callable[[Exchange], None] | None = None

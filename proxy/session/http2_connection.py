@@ -9,7 +9,6 @@ from proxy.codec import frames
 from proxy.codec.frames import (
     DEFAULT_WINDOW,
     FRAME_LIMIT,
-    HEAD,
     HEAD_SIZE,
     LARGEST_WINDOW,
     Code,
@@ -18,6 +17,7 @@ from proxy.codec.frames import (
     Kind,
     Setting,
     StreamBroken,
+    unpack,
 )
 from proxy.codec.header_blocks import LIST_LIMIT, BlockReader
 from proxy.codec.heads import Headers
@@ -45,7 +45,6 @@ STALL_SECONDS = 60.0
 _PING = b"tulle?\0\0"
 _GREETING: tuple[int, int, list[bytes]] = (0, 0, [])
 """In the place of a header block that is not complete: the first SETTINGS have not come (§3.4)."""
-_unpack = HEAD.unpack_from
 _DATA, _HEADERS = Kind.DATA, Kind.HEADERS
 _WHOLE_BLOCK = Flag.END_HEADERS | Flag.END_STREAM
 _PADDED, _END_STREAM = Flag.PADDED, Flag.END_STREAM
@@ -148,8 +147,9 @@ class Http2Connection(Http2Output[S]):
         at, end = 0, len(data)
         try:
             while end - at >= HEAD_SIZE:
-                high, low, kind, flags, stream = _unpack(data, at)
-                length = high << 8 | low
+                length, flags, stream = unpack(data, at)
+                kind = length & 0xFF
+                length >>= 8
                 if length > FRAME_LIMIT:
                     raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "frame-size")
                 after = at + HEAD_SIZE + length

@@ -125,9 +125,7 @@ class Http2Output(asyncio.Protocol, Generic[S]):
         if size > FRAME_LIMIT:
             out.append(frames.headers(stream, block, end=end))
         else:
-            out.append(
-                pack(size >> 8, size & 0xFF, _HEADERS, _ENDS if end else _GOES_ON, stream) + block
-            )
+            out.append(pack(size << 8 | _HEADERS, _ENDS if end else _GOES_ON, stream) + block)
 
     def _flush(self) -> None:
         out, self._out = self._out, []

@@ -11,6 +11,7 @@ from proxy.codec.heads import UNKNOWN, Headers
 from proxy.session.backlog import Backlog
 
 _NO_TRAILERS: Headers = []
+_DATA, _END_STREAM = Kind.DATA, Flag.END_STREAM
 HALF_WINDOW = DEFAULT_WINDOW // 2
 
 
@@ -138,8 +139,7 @@ class Http2Stream:
             return
         self.window -= size
         connection.credit -= size
-        # DATA is type 0, and END_STREAM its flag 1.
-        connection.write(pack(size >> 8, size & 0xFF, 0, end, self.id) + data)
+        connection.write(pack(size << 8 | _DATA, _END_STREAM if end else 0, self.id) + data)
         if end:
             self._close_local()
 

@@ -156,7 +156,7 @@ class Read(NamedTuple):
 
 def _values(head: RequestHead | ResponseHead) -> tuple[tuple[str, object], ...]:
     """What a head says, without what it remembers."""
-    remembered = ("block", "line", "onward", "timeout")
+    remembered = ("block", "line", "manner", "onward", "timeout")
     return tuple((name, getattr(head, name)) for name in head.__slots__ if name not in remembered)
 
 
