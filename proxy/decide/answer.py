@@ -1,7 +1,7 @@
-"""How a refusal is told to a client: an empty body, and the reason in `tulle-error`."""
+"""How a refusal is told to a client: an empty body or an early end, and the reason in `tulle-error`."""
 
 from common.errors import MeshError
-from proxy.codec.heads import BadMessage, RequestHead, ResponseHead
+from proxy.codec.heads import BadMessage, Headers, RequestHead, ResponseHead
 from proxy.refusals import Refusal
 
 ERROR_HEADER = b"tulle-error"
@@ -30,3 +30,9 @@ def answer(request: RequestHead | None, error: MeshError) -> ResponseHead:
             ],
         )
     return ResponseHead(http, [(b"content-length", b"0"), (ERROR_HEADER, told)], phrase=b"")
+
+
+def late_answer(error: Refusal) -> Headers:
+    """The trailers that tell a gRPC client of `error` when its response has begun (gRPC over HTTP/2)."""
+    told = error.reason.encode()
+    return [(b"grpc-status", b"%d" % error.grpc), (b"grpc-message", told), (ERROR_HEADER, told)]

@@ -106,17 +106,8 @@ def limit(deadlines: Deadlines, exchange: Exchange, seconds: float) -> Deadline:
 
 def expire(exchange: Exchange) -> None:
     """The time of an exchange is over: tell its client, and let its endpoint off."""
-    client, error = exchange.client, TooSlow("its deadline has passed")
-    begun = exchange.response_started and not exchange.held_response
-    if begun and exchange.request.protocol == "grpc" and not exchange.done:
-        # What has begun can still end with a status, if nothing is in the way of it.
-        exchange.error = error
-        status, reason = b"%d" % error.grpc, error.reason.encode()
-        exchange.response_end(
-            [(b"grpc-status", status), (b"grpc-message", reason), (b"tulle-error", reason)]
-        )
-    else:
-        exchange.refuse(error)
+    client = exchange.client
+    exchange.refuse(TooSlow("its deadline has passed"))
     if client is not None:
         exchange.client = None
         client.cancel()

@@ -14,9 +14,9 @@ from typing import Protocol as Shape
 
 from common.errors import MeshError
 from proxy.codec.heads import Headers, RequestHead, ResponseHead
-from proxy.decide.answer import answer
+from proxy.decide.answer import answer, late_answer
 from proxy.decide.grpc import status_in
-from proxy.refusals import ClientGone, Refusal, code_of
+from proxy.refusals import ClientGone, Refusal, ResponseReset, code_of
 from proxy.transport.stream import Stream
 
 PENDING_LIMIT = 64 * 1024
@@ -249,8 +249,7 @@ class Exchange:
             return
         self.error = error
         if self.response_started:
-            self.server.break_off(code_of(error))
-            self._end()
+            self._refuse_late(error)
             return
         head = answer(self.request, error)
         self.status = head.status
@@ -259,6 +258,16 @@ class Exchange:
         self.response_started = True
         self.server.respond(head, b"", True)
         self._end()
+
+    def _refuse_late(self, error: MeshError) -> None:
+        """End a response that has begun: gRPC has a status for that, if nothing is in the way of it."""
+        grpc = self.request.protocol == "grpc" and not self.held_response
+        # Why an endpoint reset the stream is passed on as it is.
+        if grpc and isinstance(error, Refusal) and not isinstance(error, ResponseReset):
+            self.response_end(late_answer(error))
+        else:
+            self.server.break_off(code_of(error))
+            self._end()
 
     def decline(self, error: MeshError, code: int) -> None:
         """Say no by an error code of HTTP/2 alone, such as CONNECT_ERROR; no response has begun."""

@@ -1,6 +1,7 @@
 """Rolling restarts under steady load of every protocol, through real interception: not one request is lost.
 
-Clients and servers know of no proxy. HTTP/2 is served by nginx, gRPC spoken on both sides by grpcio.
+Only a proxy that is killed takes with it what it carried. Clients and servers know of no proxy. HTTP/2 is
+served by nginx, gRPC spoken on both sides by grpcio.
 """
 
 from collections.abc import AsyncIterator
@@ -10,6 +11,9 @@ import pytest
 from tests.support.hosted_rollout import HostedRollout, hosted_rollout
 
 pytestmark = pytest.mark.anyio
+
+AT_ONCE = {"HTTP/2 /": 16, "HTTP/2 /large": 8}
+"""Requests of a kind that are on their way at a time; two of those that are not here."""
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +49,19 @@ async def test_proxies_that_restart_where_they_are_lose_no_request(web: HostedRo
         await sent.goes_on()
 
     assert sent.lost == {}
+
+
+async def test_a_proxy_that_is_killed_costs_what_it_carried_and_no_more(web: HostedRollout) -> None:
+    killed = min(web.ready)
+    async with web.steady() as sent:
+        await sent.goes_on()
+        await web.mesh.kill(f"{killed}-proxy")
+        await sent.goes_on()
+        lost = sent.lost
+        await web.mesh.start(f"{killed}-proxy")
+        await sent.goes_on()
+
+    assert sent.lost == lost
+    assert sent.refused == 0
+    for kind, what in lost.items():
+        assert len(what) <= AT_ONCE.get(kind, 2), what

@@ -18,6 +18,7 @@ from common.contract.telemetry import EdgeRow
 from demo import namespaces
 from demo.observer import Observer
 from demo.plan import parse
+from demo.programs import ADMIN_PORT
 from demo.session import Session, started
 from tests.support.hosts import PATH, require
 
@@ -136,6 +137,11 @@ class Intercepted:
         # proc(5): the peak is what is held now, from now on.
         (process / "clear_refs").write_text("5")
         return int(found[1]) * 1024
+
+    async def gauges(self, replica: str) -> dict[str, float]:
+        """What a replica's proxy says of itself: the lines of /metrics without labels."""
+        said = await self.curl(replica, f"http://{self.address(replica)}:{ADMIN_PORT}/metrics")
+        return {k: float(v) for k, v in re.findall(r"^(\w+) (\S+)$", said, re.MULTILINE)}
 
     async def curl(self, replica: str, *arguments: str) -> str:
         """What curl prints there."""

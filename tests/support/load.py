@@ -117,7 +117,8 @@ class Http(Traffic):
         connections: int = 2,
         pause: float = 0.01,
     ) -> None:
-        super().__init__("POST" if size else "GET", target, connections=connections, pause=pause)
+        self._method = "POST" if size else "GET"
+        super().__init__(self._method + query, target, connections=connections, pause=pause)
         self._body = b"b" * size
         self._query = query
 
@@ -127,7 +128,7 @@ class Http(Traffic):
         path, authority = f"/{number}{self._query}", self.target.authority
         where = path if self.target.direct else f"http://{authority}{path}"
         writer.write(
-            f"{self.name} {where} HTTP/1.1\r\nhost: {authority}\r\n"
+            f"{self._method} {where} HTTP/1.1\r\nhost: {authority}\r\n"
             f"content-length: {len(self._body)}\r\n\r\n".encode()
         )
         writer.write(self._body)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support import events, grpc_server, sockets
+from tests.support import bad_http2, events, grpc_server, sockets
 from tests.support.hosts import PATH, give_up, require
 from tests.support.intercepted import Intercepted, intercepted
 
@@ -42,6 +42,9 @@ workloads:
     ports: [50051, 50052]
   - name: sockets
     command: ["{{python}}", "-P", "{sockets}", "{{address}}", "{{port}}"]
+    ports: [8000]
+  - name: rough
+    command: ["{{python}}", "-P", "{rough}", "{{address}}", "{{port}}"]
     ports: [8000]
   - name: redis
     command: [sh, -c, "redis-server {redis} --port 7000 & exec redis-server {redis} --port 6379"]
@@ -133,6 +136,7 @@ def prepare(root: Path) -> str:
         events=events.__file__,
         grpc=grpc_server.__file__,
         sockets=sockets.__file__,
+        rough=bad_http2.__file__,
         redis=f"--dir {root} --save --protected-mode no",
         user=", ".join(SOME_USER),
         postgres=f"{folder}/postgres",

@@ -112,7 +112,7 @@ class Rollout:
             Http(http, size=100_000, connections=1, pause=0.1),
             Http(http, query="?sleep=0.5"),
             Tcp(tcp),
-            Tcp(tcp, parts=10, part_pause=0.4),
+            Tcp(tcp, parts=10, part_pause=0.2),
         ]
 
     def target(self, port: int, *, via: str = "client-1") -> Target:

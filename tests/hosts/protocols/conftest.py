@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import msgspec
 import pytest
 
@@ -37,4 +38,7 @@ async def quiet(mesh: Intercepted) -> AsyncIterator[Talking]:
     calls = Calls(target="grpc:50051", calls=(call,))
     async with mesh.running("client-1", sys.executable, "-P", grpc_client.__file__) as client:
         await client.hear(msgspec.json.encode(calls))
+        with anyio.fail_after(20):
+            while not (await mesh.gauges("client-1"))["proxy_outbound_connections"]:
+                pass
         yield client
