@@ -48,6 +48,8 @@ class Tls(asyncio.BufferedProtocol):
         self._closing = False
         self._sent_eof = False
         self._got_eof = False
+        self._broken: ssl.SSLError | None = None
+        """What is wrong with what came, after what was right."""
         self._told_eof = False
         """The user knows of the peer's end."""
 
@@ -67,13 +69,16 @@ class Tls(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came from the socket."""
+        parts: list[bytes] = []
         for at in range(0, nbytes, _RECORD):
             # In portions, because OpenSSL's buffers keep the size that they once had.
             self._incoming.write(_view[at : min(at + _RECORD, nbytes)])
             if self._ready is not None:
                 self._shake_hands()
             if self._ready is None:
-                self._deliver()
+                self._decrypt(parts)
+        if self._ready is None:
+            self._hand_on(parts)
 
     def eof_received(self) -> bool:
         """The socket ended; without close_notify that is a truncation."""
@@ -131,7 +136,7 @@ class Tls(asyncio.BufferedProtocol):
             self._fail(error)
             return
         assert self._raw is not None
-        self._raw.write(b"".join(records))
+        self._raw.writelines(records)
 
     def write_eof(self) -> None:
         """Send close_notify; reading goes on."""
@@ -217,34 +222,47 @@ class Tls(asyncio.BufferedProtocol):
 
     def _deliver(self) -> None:
         """Give the user what can be decrypted now."""
+        parts: list[bytes] = []
+        self._decrypt(parts)
+        self._hand_on(parts)
+
+    def _decrypt(self, parts: list[bytes]) -> None:
+        """Add to `parts` what can be decrypted now, if the user may have it."""
         sslobj, incoming = self.ssl_object, self._incoming
-        while not self._paused and not self._closing and self._user is not None:
-            if self._got_eof:
-                self._end()
-                return
+        while not (self._paused or self._closing or self._got_eof or self._user is None):
             if not incoming.pending and not sslobj.pending():
-                break
+                return
             try:
                 data = sslobj.read(_RECORD)
             except ssl.SSLWantReadError:
-                break
+                return
             except ssl.SSLZeroReturnError:
                 data = b""
             except ssl.SSLError as error:
-                self._fail(error)
+                self._broken = self._broken or error
                 return
             if not data:
-                self._end()
+                self._got_eof = True
                 return
-            self._user.data_received(data)
-        if not self._closing:
+            parts.append(data)
+
+    def _hand_on(self, parts: list[bytes]) -> None:
+        """All parts at once, because each costs a system call further on; then how it ended, if it did."""
+        if parts and self._user is not None:
+            self._user.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._closing:
+            return
+        if self._broken is not None:
+            self._fail(self._broken)
+        elif self._got_eof:
+            self._end()
+        else:
             # An answer to a change of keys, perhaps.
             self._flush()
 
     def _end(self) -> None:
         """The peer's close_notify came."""
-        self._got_eof = True
-        if self._user is not None and not self._told_eof:
+        if self._user is not None and not self._paused and not self._told_eof:
             self._told_eof = True
             if not self._user.eof_received():
                 self.close()
