@@ -11,6 +11,7 @@ http2_client      many at a time
 http2_connection  what both ends of HTTP/2 do
 http2_output      how that goes out
 http2_stream      one stream of it
+own_code          methods for each of two classes, at the speed of one
 backlog           what waits to go out, counted and bounded
 patience          how much busywork a peer may cause
 carrier           takes an exchange to a connection, warm or new

@@ -28,6 +28,7 @@ from proxy.session.exchange import Exchange
 from proxy.session.http2_connection import PING_SECONDS, Heads, Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
+from proxy.session.own_code import own_code
 from proxy.transport.stream import Stream, resume
 from proxy.transport.sweep import Sweep
 from proxy.transport.tls import Tls
@@ -43,6 +44,7 @@ _HEAD_FIRST = UNKNOWN - 1
 """In the place of a body's length: there cannot be a body yet."""
 
 
+@own_code
 class Http2Client(Http2Connection["ClientStream"]):
     """One connection to an endpoint. `lost(client)` is called once, when no exchange can begin on it."""
 
@@ -78,7 +80,7 @@ class Http2Client(Http2Connection["ClientStream"]):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the endpoint; a head and the body that came along go on together."""
-        super().data_received(data)
+        self.take(data)
         if self.holding is not None:
             self.holding.let_go()
 
@@ -223,6 +225,7 @@ class Http2Client(Http2Connection["ClientStream"]):
             lost(self)
 
 
+@own_code
 class ClientStream(Http2Stream):
     """One exchange on its way: see ClientSide."""
 

@@ -139,8 +139,8 @@ class Http2Connection(Http2Output[S]):
 
     # In.
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the peer."""
+    def take(self, data: bytes) -> None:
+        """Read the frames in what the peer sent, as far as they are complete."""
         self.now = self._heard_at = self._loop.time()
         if self._buffer:
             data = self._buffer + data

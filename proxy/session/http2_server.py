@@ -22,6 +22,7 @@ from proxy.session.host import Host
 from proxy.session.http2_connection import STREAMS_LIMIT, Heads, Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
+from proxy.session.own_code import own_code
 from proxy.transport.stream import Stream, resume
 from proxy.transport.sweep import NEVER, Sweep
 from proxy.transport.waiting import adopt
@@ -36,6 +37,7 @@ _SETTINGS = {
 }
 
 
+@own_code
 class Http2Server(Http2Connection["ServerStream"]):
     """One client connection. `host` is given each request."""
 
@@ -117,7 +119,7 @@ class Http2Server(Http2Connection["ServerStream"]):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client; the first must be the preface (§3.4)."""
         if not self._preface:
-            super().data_received(data)
+            self.take(data)
             return
         data = self._buffer + data
         expected = self._preface
@@ -128,7 +130,7 @@ class Http2Server(Http2Connection["ServerStream"]):
             self._buffer = data
             return
         self._buffer, self._preface = b"", b""
-        super().data_received(data[len(expected) :])
+        self.take(data[len(expected) :])
 
     def is_idle(self, stream: int) -> bool:
         """See Http2Connection."""
@@ -214,6 +216,7 @@ class Http2Server(Http2Connection["ServerStream"]):
         self._host.closed(self, detached=False)
 
 
+@own_code
 class ServerStream(Http2Stream):
     """One request: see ServerSide."""
 
