@@ -16,6 +16,7 @@ from common.latest import Latest
 from common.log import fields
 from common.names import Identity
 from common.x509 import peer_identity
+from proxy.codec.frames import DEFAULT_WINDOW
 from proxy.control.certify import Held
 from proxy.control.policy import Policy
 from proxy.inbound.caller import Caller
@@ -42,6 +43,9 @@ IDLE_SECONDS = 3.0
 """A connection to the application is kept warm for so long: servers commonly close theirs after five."""
 HANDSHAKE_SECONDS = 10.0
 """From the connection to the end of the transport header."""
+RECEIVE_BUFFER = 2 * DEFAULT_WINDOW
+"""Bytes of a response that may come from the application at once: what its stream's window does not take
+waits in our memory, so that more would fill it when many responses are large and their client is slow."""
 
 
 class Inbound:
@@ -63,7 +67,10 @@ class Inbound:
         connector = Connector(settings.mark, settings.inbound_connect_seconds)
         self.sessions = Sessions()
         self.carrier = Carrier(group, sweep, IDLE_SECONDS)
-        self._requests = Requests(self.carrier, connector, self.sessions, sweep, counters)
+        to_application = Connector(
+            settings.mark, settings.inbound_connect_seconds, receive_buffer=RECEIVE_BUFFER
+        )
+        self._requests = Requests(self.carrier, to_application, self.sessions, sweep, counters)
         self._streams = Streams(connector, learned)
         self._policy = policy
         self._credentials = credentials

@@ -20,6 +20,8 @@ class Waiter(Shape):
     """A stream, as far as something waits in it."""
 
     pending: bytearray | None
+    window: int
+    """What its peer lets it send."""
 
     def shed(self) -> None:
         """Nobody has taken anything for so long that others need the room: end, and take out what waits."""
@@ -75,12 +77,18 @@ class Backlog:
         self._waiters.move_to_end(waiter)
 
     def _stalled(self, besides: Waiter | None = None) -> Waiter | None:
-        """Of those that hold half of their share or more, the one that has waited longest."""
+        """Of those that hold half of their share or more, the one that has waited longest.
+
+        One whose window is open waits for the socket only, and is none as long as there is another.
+        """
         share = self.size / (2 * len(self._waiters) or 1)
+        found = None
         for waiter in self._waiters:
             if waiter is not besides and len(waiter.pending or b"") >= share:
-                return waiter
-        return None
+                if waiter.window <= 0:
+                    return waiter
+                found = found or waiter
+        return found
 
     def _stalled_elsewhere(self) -> Waiter | None:
         """The same on other connections, for one that holds no more than twice its own share."""

@@ -20,11 +20,15 @@ _USER_TIMEOUT_MS = 30_000
 
 
 class Connector:
-    """Opens connections that netfilter leaves alone: `mark` (SO_MARK) exempts them from redirection."""
+    """Opens connections that netfilter leaves alone: `mark` (SO_MARK) exempts them from redirection.
 
-    def __init__(self, mark: int, timeout: float) -> None:
+    `receive_buffer`: bytes that may come before somebody has to read them; 0: as the kernel thinks fit.
+    """
+
+    def __init__(self, mark: int, timeout: float, receive_buffer: int = 0) -> None:
         self._mark = mark
         self._timeout = timeout
+        self._receive_buffer = receive_buffer
 
     async def plain(self, address: str, port: int) -> Stream:
         """A connection in the clear; reading is paused. Raises ConnectFailed."""
@@ -73,6 +77,8 @@ class Connector:
             connection.setblocking(False)
             if self._mark:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self._mark)
+            if self._receive_buffer:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
             await loop.sock_connect(connection, (address, port))
             tune(connection)
             transport, _ = await loop.create_connection(lambda: protocol, sock=connection)

@@ -181,6 +181,19 @@ async def test_as_many_descriptors_are_claimed_as_there_may_be() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+async def test_no_more_comes_at_once_than_there_is_room_for(visitors: Visitors) -> None:
+    room = []
+    for wanted in (0, 100_000):
+        stream = await Connector(0, 1.0, wanted).plain("127.0.0.1", visitors.port)
+        connection = stream.get_extra_info("socket")
+        room.append(connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+        stream.abort()
+    await until(lambda: len(visitors.arrivals) == 2)
+
+    # The kernel doubles it, for what it needs itself (socket(7)).
+    assert room[1] == 2 * 100_000 != room[0]
+
+
 async def test_what_waits_in_connections_is_counted(visitors: Visitors) -> None:
     await visitors.comes()
     before = census.buffered_bytes()

@@ -53,9 +53,11 @@ class Line:
             if data := self.h2.data_to_send() + more:
                 await self.stream.send(data)
 
-    async def head(self, number: int, length: int, *more: tuple[bytes, bytes]) -> None:
-        """The head of a response with so many bytes."""
-        fields = [(b":status", b"200"), (b"content-length", b"%d" % length), *more]
+    async def head(self, number: int, length: int = 0, *more: tuple[bytes, bytes]) -> None:
+        """The head of a response with so many bytes; 0: it does not say how many."""
+        fields = [(b":status", b"200"), *more]
+        if length:
+            fields.append((b"content-length", b"%d" % length))
         self.h2.send_headers(number, fields)
         await self.flush()
 
@@ -90,7 +92,7 @@ async def trickle(line: Line, number: int) -> None:
 
 
 async def reset(line: Line, number: int) -> None:
-    await line.head(number, 100)
+    await line.head(number)
     await line.body(number, BODY)
     line.h2.reset_stream(number, h2.errors.ErrorCodes.INTERNAL_ERROR)
     await line.flush()
@@ -112,7 +114,7 @@ async def shout(line: Line, number: int) -> None:
 
 
 async def cut(line: Line, number: int) -> None:
-    await line.head(number, 100)
+    await line.head(number)
     await line.body(number, BODY)
     # What was sent must be read before the reset is heard, or it is lost with it.
     await anyio.sleep(0.5)

@@ -104,6 +104,22 @@ def test_those_end_first_of_whom_nothing_was_taken_for_longest(meet: Meet) -> No
     assert order == [2, 3, 4, 6, 7, 8, 9, 0, 5, 1]
 
 
+def test_who_waits_for_the_socket_only_is_not_taken_for_one_who_does_not_read(meet: Meet) -> None:
+    talk = meet()
+    talk.wire.stops_reading()
+    readers = []
+    for number in range(1, 41, 2):
+        readers.append(stall(talk))
+        talk.hears(window(number, 2**20))
+    assert talk.session.clogged
+
+    deaf = [stall(talk) for _ in range(100)]
+
+    assert Backlog.total > LIMIT / 3
+    assert sum(map(was_shed, deaf)) > 50
+    assert not any(map(was_shed, readers))
+
+
 def test_who_holds_little_does_not_end_for_those_who_hold_much(meet: Meet) -> None:
     talk = meet()
     modest = [stall(talk, 10) for _ in range(5)]

@@ -6,6 +6,7 @@ import pytest
 
 from proxy.codec.frames import DEFAULT_WINDOW, FRAME_LIMIT
 from proxy.codec.header_blocks import LIST_LIMIT, TABLE_SIZE
+from proxy.inbound.arrivals import RECEIVE_BUFFER
 from proxy.session import http2_client, http2_connection, http2_output, patience
 from proxy.session.backlog import TOTAL_LIMIT
 from tests.support.http2_abuse import against_client, against_server
@@ -24,6 +25,7 @@ SAID = {
     "connection window": f"a connection's window | {http2_connection.CONNECTION_WINDOW:,} bytes",
     "burst": f"{http2_output.BURST:,} before",
     "mutter": f"{http2_output.MUTTER_LIMIT:,} bytes, then",
+    "receive buffer": f"at once | {RECEIVE_BUFFER:,}",
     "backlog": f"{TOTAL_LIMIT:,}; see",
     "stall": f"{http2_connection.STALL_SECONDS:.0f} s: `CANCEL`",
     "ping": f"PING after {http2_connection.PING_SECONDS:.0f} s and left {http2_connection.PONG_SECONDS:.0f} s",
