@@ -1,5 +1,6 @@
 """Changes under load in network namespaces: a service of every protocol, and clients that know of no proxy."""
 
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ import anyio
 import msgspec
 
 from tests.support.hosted import HostedMesh, hosted_mesh
+from tests.support.hosts import PATH, give_up
 from tests.support.intercepted import Talking
 from tests.support.rollout import GRACE_SECONDS, HTTP_PORT, TCP_PORT, Rollout
 from tests.support.steady import Tally
@@ -112,6 +114,8 @@ async def hosted_rollout(
 
     The programs of all of them are the test's to stop and start. The test is skipped where it cannot be had.
     """
+    if shutil.which("nginx", path=PATH) is None:
+        give_up("nginx missing (sudo apt-get install nginx-light)")
     services = {"web": 4} | dict.fromkeys(rocks, 1)
     names = (*clients, *services)
     grace = {"shutdown_grace_seconds": GRACE_SECONDS}

@@ -65,7 +65,7 @@ error_log stderr;
 events {}
 http {
   access_log off;
-  client_max_body_size 0;
+  client_max_body_size 0; client_body_buffer_size 1m; http2_body_preread_size 1m;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   keepalive_requests 1000;
