@@ -16,6 +16,7 @@ from tests.support.chaos import (
     GOOD_URL,
     PATIENCE_SECONDS,
     application,
+    calm,
     until_seen,
 )
 from tests.support.mesh import Load, RunningMesh, running_mesh
@@ -67,6 +68,7 @@ async def until_answered(mesh: RunningMesh, url: str) -> None:
 @pytest.mark.parametrize("bus", ["there", "gone"])
 async def test_the_servers_proxy_dies_in_the_middle(mesh: RunningMesh, bus: str) -> None:
     """Who has heard nothing is told why; who has heard a part sees that it is not the whole."""
+    before = await calm(mesh, CLIENT)
     if bus == "gone":
         await mesh.kill(NATS)
     proxy = mesh.proxy_url(CLIENT)
@@ -92,6 +94,7 @@ async def test_the_servers_proxy_dies_in_the_middle(mesh: RunningMesh, bus: str)
     assert load.failures == []
     if bus == "gone":
         await mesh.start(NATS)
+    await calm(mesh, CLIENT, before)
 
 
 @pytest.mark.parametrize("bus", ["there", "gone"])

@@ -170,7 +170,7 @@ async def undisturbed(mesh: RunningMesh, *proxies: str) -> AsyncIterator[None]:
         assert (await ask(client, url)).status == 200
     if RUDE in mesh.running:
         assert (await ask(client, "http://rude:7001/")).status == 502
-    before = {name: await _calm(mesh, name) for name in proxies}
+    before = {name: await calm(mesh, name) for name in proxies}
     async with AsyncExitStack() as stack:
         for load in loads:
             await stack.enter_async_context(load.running())
@@ -180,10 +180,10 @@ async def undisturbed(mesh: RunningMesh, *proxies: str) -> AsyncIterator[None]:
             await load.wait_for(10)
     assert [load.failures for load in loads] == [[], []]
     for name in proxies:
-        await _calm(mesh, name, before[name])
+        await calm(mesh, name, before[name])
 
 
-async def _calm(mesh: RunningMesh, name: str, before: Holdings | None = None) -> Holdings:
+async def calm(mesh: RunningMesh, name: str, before: Holdings | None = None) -> Holdings:
     """Wait until a proxy holds no more than before; until nobody uses it, if there is no before."""
     now = await holdings(mesh, name)
     with anyio.move_on_after(PATIENCE_SECONDS):
