@@ -381,7 +381,7 @@ class Http2Connection(Http2Output[S]):
         self.chore()
         self.left = True
         self.peer_left(int.from_bytes(payload[:4], "big") & 0x7FFFFFFF)
-        if not self.streams:
+        if not self.streams and not self.serves:
             self.close()
 
     def _priority(self, stream: int, payload: bytes) -> None:

@@ -104,8 +104,15 @@ class Http2Server(Http2Connection["ServerStream"]):
         self.go_away(self.largest_peer_stream, Code.NO_ERROR)
         self.close()
 
+    def peer_left(self, last: int) -> None:
+        """The client leaves. It closes: if we did, what it still says would reset the connection."""
+        self.deadline = min(self.deadline, self.now + _NOTICE_SECONDS)
+
     def look(self, now: float) -> float:
-        """A client that was asked to go has had the time to hear it?"""
+        """A client that was asked to go has had the time to hear it? One that leaves, to close?"""
+        if self.left and not self.streams:
+            self.close()
+            return NEVER
         if not self._warned_at or self.leaving:
             return NEVER
         if now < self._warned_at + _NOTICE_SECONDS:

@@ -219,6 +219,19 @@ def test_a_client_that_leaves_is_served_what_it_asked_for(talk: ServerTalk) -> N
     assert talk.wire.closed
 
 
+def test_a_client_that_leaves_is_heard_to_its_end(talk: ServerTalk) -> None:
+    """Who closes with something unread resets the connection, and what was said last may be lost."""
+    talk.hears(goaway(0))
+    talk.hears(PingFrame(0, b"12345678").serialize())
+    assert talk.says() == ["PING ack"]
+    assert not talk.wire.closed
+
+    talk.loop.advance(2)
+
+    assert talk.wire.closed
+    assert not talk.wire.broken
+
+
 def test_an_endpoint_that_leaves_finishes_what_it_has_looked_at(client: ClientTalk) -> None:
     callers = [client.ask() for _ in range(3)]
     exchanges = [stream.exchange for stream in client.session.streams.values()]
