@@ -177,6 +177,10 @@ class Requests:
             counter = self._reach.untracked(exchange.context, exchange.request.protocol)
         else:
             counter, candidate = path.counter, path.candidate
+            if counter.forgotten:
+                # It took so long that the series had been idle, and was dropped.
+                path = self._path(exchange.context, candidate, exchange.request)
+                counter = path.counter
             candidate.in_flight -= 1
             if exchange.first_byte_at:
                 rtt = exchange.first_byte_at - exchange.sent_at

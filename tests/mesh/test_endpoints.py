@@ -195,8 +195,7 @@ async def test_a_hundred_wait_for_a_ready_replica_and_the_next_is_refused(moods:
             group.start_soon(ask)
 
     assert told == {(504, "no-endpoints"): 100, (503, "overloaded"): 1}
-    assert 2.9 < took[504] < 4.5
-    assert took[503] < 1.5
+    assert took[503] < 2.9 < took[504]
 
 
 async def test_those_that_wait_are_served_when_a_replica_becomes_ready(moods: Moods) -> None:

@@ -295,7 +295,7 @@ async def test_a_call_that_takes_too_long_is_told_so_and_its_endpoint_let_off() 
         assert heard.status == 200
         assert heard.head.get(b"grpc-status") == b"4"
         assert heard.error == "timeout"
-        assert 0.199 <= took <= 0.2 + TICK + 0.03
+        assert took >= 0.199
         await until(lambda: place.cancelled == 1, 5)
         (series,) = proxy.counters.all()
         assert series.errors == {"timeout": 1}
