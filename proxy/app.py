@@ -89,7 +89,15 @@ async def main(stop: Stop) -> None:
             return discovery.revisions() | {subject: at for subject, at in own.items() if at}
 
         errands = Errands(group, counters.fault)
-        reporter = Reporter(bus, settings, counters, discovery.settings, revisions, clock)
+        reporter = Reporter(
+            bus,
+            settings,
+            counters,
+            discovery.settings,
+            revisions,
+            credentials.shown,
+            clock,
+        )
         outbound = Outbound(
             settings,
             group=errands,

@@ -8,7 +8,14 @@ from typing import Any
 
 from common.contract.discovery import Address, EndpointSlice, Service, Settings, Workload
 from common.contract.events import Ack, Component, Event, Learned, Lifecycle, Phase
-from common.contract.identity import CertifyReply, CertifyRequest, TrustBundle
+from common.contract.identity import (
+    CertifyReply,
+    CertifyRequest,
+    Rotation,
+    TrustBundle,
+    TrustChange,
+    TrustQuestion,
+)
 from common.contract.telemetry import EdgesReply, EdgesRequest, Report, StatReply, StatRequest
 from common.contract.topic import Question, State, Topic
 from common.errors import InvalidName
@@ -19,6 +26,8 @@ WORKLOADS = "tulle_workloads"
 EVENTS = "tulle_events"
 LEASES = "tulle_leases"
 """The KV bucket that holds one key per lease."""
+TOKENS = "tulle_tokens"
+"""The KV bucket in which identity remembers join tokens that were used."""
 EVERYTHING = "tulle.v1.>"
 
 
@@ -57,6 +66,21 @@ def discovery_any() -> tuple[State[Any], ...]:
 def trust() -> State[TrustBundle]:
     """Where identity publishes the trust anchors."""
     return State(STATE, "tulle.v1.mesh.trust", TrustBundle)
+
+
+def rotation() -> State[Rotation]:
+    """Where identity says how far a rotation of the trust anchor is."""
+    return State(STATE, "tulle.v1.mesh.rotation", Rotation)
+
+
+def trust_status() -> Question[TrustQuestion, Rotation]:
+    """Ask identity how far a rotation is, and whom it waits for."""
+    return Question("tulle.v1.identity.trust.status", TrustQuestion, Rotation)
+
+
+def trust_change() -> Question[TrustChange, Rotation]:
+    """Ask identity for a step of a rotation; the bus lets only operators ask."""
+    return Question("tulle.v1.identity.trust.change", TrustChange, Rotation)
 
 
 def settings() -> State[Settings]:
@@ -130,6 +154,16 @@ def event(component: Component, what: str) -> Topic[Event]:
 def ack(name: WorkloadName) -> Topic[Ack]:
     """Where a proxy says which revisions it has in force."""
     return Topic(f"tulle.v1.ack.{name.namespace}.{token(name.name)}", Ack)
+
+
+def role_ack(role: str) -> Topic[Ack]:
+    """Where a service says which revisions it has in force. No namespace is called `_`."""
+    return Topic(f"tulle.v1.ack._.{role}", Ack)
+
+
+def ack_any() -> Topic[Ack]:
+    """What identity and destination hear: every `ack`."""
+    return Topic("tulle.v1.ack.*.*", Ack)
 
 
 def metrics(name: WorkloadName) -> Topic[Report]:

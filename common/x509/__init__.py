@@ -16,9 +16,11 @@ from common.x509.certificates import (
     BACKDATED,
     chain_pem,
     holder,
+    key_id,
     load_certificates,
     load_der,
     moment,
+    signed_by,
     signing_request,
     verified,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "generate_key",
     "holder",
     "is_p256",
+    "key_id",
     "key_pem",
     "load_certificates",
     "load_der",
@@ -52,6 +55,7 @@ __all__ = [
     "peer_identity",
     "public_pem",
     "server_context",
+    "signed_by",
     "signing_request",
     "verified",
 ]

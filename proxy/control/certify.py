@@ -20,6 +20,7 @@ from common.backoff import Backoff
 from common.bus import Bus
 from common.clock import Clock, SystemClock
 from common.contract import subjects
+from common.contract.events import ShownLeaf
 from common.contract.identity import CertifyRequest, TrustBundle
 from common.errors import (
     BusUnavailable,
@@ -93,6 +94,11 @@ class Credentials:
     def trust_revision(self) -> int:
         """The revision of the trust bundle in force; 0: what the proxy was started with."""
         return self._trust.revision
+
+    def shown(self) -> ShownLeaf | None:
+        """What may be told of the leaf; None without one."""
+        held = self.current.value
+        return held.shown if held else None
 
     def bus_context(self) -> ssl.SSLContext:
         """What the bus is connected to with, now."""

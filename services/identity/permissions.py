@@ -11,7 +11,7 @@ import msgspec
 
 from common.contract import subjects
 from common.contract.events import Phase
-from common.contract.subjects import EVENTS, LEASES, STATE, WORKLOADS
+from common.contract.subjects import EVENTS, LEASES, STATE, TOKENS, WORKLOADS
 from common.names import Identity, WorkloadName, token
 
 Role = Literal["identity", "destination", "injector", "telemetry", "operator"]
@@ -21,6 +21,7 @@ CALLOUT = "$SYS.REQ.USER.AUTH"
 """Where NATS asks whether a connection may be admitted: tokens are in the question."""
 _CALLOUT_ANSWERS = "$SYS._INBOX.>"
 _LEASES = f"KV_{LEASES}"
+_TOKENS = f"KV_{TOKENS}"
 _STREAMS = (STATE, WORKLOADS, EVENTS, _LEASES)
 
 
@@ -88,6 +89,7 @@ def _service(component: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What every service may do: make sure of the streams, hold a lease, tell events, be found."""
     publish = (
         f"tulle.v1.events.{component}.*",
+        subjects.role_ack(component).subject,
         *(f"$JS.API.STREAM.{what}.{s}" for s in _STREAMS for what in ("CREATE", "UPDATE", "INFO")),
         f"$KV.{LEASES}.>",
         _direct_get(_LEASES, ">"),
@@ -99,8 +101,23 @@ def _service(component: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _roles() -> dict[Role, tuple[tuple[str, ...], tuple[str, ...]]]:
     more: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
         "identity": (
-            (subjects.trust().written, _CALLOUT_ANSWERS),
-            (CALLOUT, subjects.certify_any().subject, "tulle.v1.ack.*.*"),
+            (
+                subjects.trust().written,
+                subjects.rotation().written,
+                _CALLOUT_ANSWERS,
+                # Which join tokens were used: nobody else may say so, or forget it.
+                *(f"$JS.API.STREAM.{what}.{_TOKENS}" for what in ("CREATE", "UPDATE", "INFO")),
+                f"$KV.{TOKENS}.*",
+                _direct_get(_TOKENS, f"$KV.{TOKENS}.*"),
+            ),
+            (
+                CALLOUT,
+                subjects.certify_any().subject,
+                subjects.trust_status().subject,
+                subjects.trust_change().subject,
+                subjects.ack_any().subject,
+                subjects.lifecycle_any().subject,
+            ),
         ),
         "destination": (
             (
@@ -135,7 +152,14 @@ def _roles() -> dict[Role, tuple[tuple[str, ...], tuple[str, ...]]]:
     # A person reads everything but tokens, asks what can be asked, and mends streams; the mesh's own
     # words are not put into its mouth.
     joined["operator"] = (
-        ("tulle.v1.telemetry.>", "tulle.v1.tap.*.*", "$SRV.>", "$JS.API.>", f"$KV.{LEASES}.>"),
+        (
+            "tulle.v1.telemetry.>",
+            "tulle.v1.identity.trust.*",
+            "tulle.v1.tap.*.*",
+            "$SRV.>",
+            "$JS.API.>",
+            f"$KV.{LEASES}.>",
+        ),
         (subjects.EVERYTHING, "put.v1.>", "$SRV.>", "$JS.EVENT.>", "$KV.>"),
     )
     return joined
