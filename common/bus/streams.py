@@ -3,6 +3,7 @@
 Any publisher makes sure of them at its start; several may do so at once.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 
 from common.bus.client import Bus
 from common.clock import Clock, SystemClock
-from common.contract.subjects import EVENTS, LEASES, STATE, WORKLOADS
+from common.contract.subjects import EVENTS, LEASES, STATE, TOKENS, WORKLOADS
 from common.errors import BusUnavailable
 
 _TIMEOUT = 5.0
@@ -30,6 +31,20 @@ _RETAINED: Config = {
     "republish": {"src": "put.v1.>", "dest": "tulle.v1.>"},
 }
 
+
+def _bucket(name: str) -> Config:
+    """A KV bucket is a stream of this shape (NATS ADR-8); each key may have its own time to live."""
+    return {
+        "subjects": [f"$KV.{name}.>"],
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+    }
+
+
 CONFIGS: dict[str, Config] = {
     STATE: {**_RETAINED, "subjects": ["put.v1.discovery.>", "put.v1.mesh.>"]},
     WORKLOADS: {**_RETAINED, "subjects": ["put.v1.workload.>"]},
@@ -40,28 +55,27 @@ CONFIGS: dict[str, Config] = {
         "max_bytes": _EVENTS_BYTES,
         "allow_direct": True,
     },
-    # A KV bucket is a stream of this shape (NATS ADR-8); each key may have its own time to live.
-    f"KV_{LEASES}": {
-        "subjects": [f"$KV.{LEASES}.>"],
-        "max_msgs_per_subject": 1,
-        "discard": "new",
-        "allow_direct": True,
-        "allow_msg_ttl": True,
-        "allow_rollup_hdrs": True,
-        "deny_delete": True,
-    },
+    f"KV_{LEASES}": _bucket(LEASES),
 }
 """The streams of the mesh by name, as JetStream's API spells them."""
+OF_IDENTITY: dict[str, Config] = {f"KV_{TOKENS}": _bucket(TOKENS)}
+"""What identity alone may make and read."""
 
 
-async def ensure(bus: Bus, *, replicas: int = 1, clock: Clock | None = None) -> None:
-    """Create what is missing, with so many replicas, and update what is configured otherwise.
+async def ensure(
+    bus: Bus,
+    configs: Mapping[str, Config] = CONFIGS,
+    *,
+    replicas: int = 1,
+    clock: Clock | None = None,
+) -> None:
+    """Create what is missing of `configs`, with so many replicas; update what is configured otherwise.
 
     A stream begins above all sequences that a lost one of its name can have reached: the clock in
     milliseconds. So followers of the old one obey the new one. Raises BusUnavailable.
     """
     first = int((clock or SystemClock()).now() * 1000)
-    for name, config in CONFIGS.items():
+    for name, config in configs.items():
         current = await _ask(bus, "INFO", name, {}, accept=_NOT_FOUND)
         if current is None:
             created = {**config, "storage": "file", "num_replicas": replicas, "first_seq": first}

@@ -6,8 +6,9 @@ about itself. Events are retained by EVENTS for hours. Measurements are not reta
 
 from typing import Any
 
+from common.contract import events
 from common.contract.discovery import Address, EndpointSlice, Service, Settings, Workload
-from common.contract.events import Ack, Component, Event, Learned, Lifecycle, Phase
+from common.contract.events import Ack, Event, Learned, Lifecycle, Phase
 from common.contract.identity import (
     CertifyReply,
     CertifyRequest,
@@ -125,6 +126,11 @@ def role_inbox(role: str) -> str:
     return f"_INBOX._.{role}"
 
 
+def person_inbox(name: str) -> str:
+    """The prefix of the subjects on which a named person is answered."""
+    return f"_INBOX._.person.{token(name)}"
+
+
 def lifecycle(name: WorkloadName, phase: Phase) -> Topic[Lifecycle]:
     """Where a proxy says which phase of its life it entered."""
     subject = f"tulle.v1.lifecycle.{name.namespace}.{token(name.name)}.{phase}"
@@ -146,9 +152,19 @@ def learned_any() -> Topic[Learned]:
     return Topic("tulle.v1.learned.*.*", Learned)
 
 
-def event(component: Component, what: str) -> Topic[Event]:
-    """Where a component tells people what happened."""
+def event(component: events.Service, what: str) -> Topic[Event]:
+    """Where a service tells people what happened."""
     return Topic(f"tulle.v1.events.{component}.{what}", Event)
+
+
+def proxy_event(name: WorkloadName, what: str) -> Topic[Event]:
+    """Where a proxy tells people what happened; the bus lets none speak as another."""
+    return Topic(f"tulle.v1.events.proxy.{name.namespace}.{token(name.name)}.{what}", Event)
+
+
+def proxy_event_any() -> Topic[Event]:
+    """What all proxies tell."""
+    return Topic("tulle.v1.events.proxy.*.*.*", Event)
 
 
 def ack(name: WorkloadName) -> Topic[Ack]:

@@ -10,7 +10,9 @@ callout       a connection knocks: the server's question and our answer, as sign
 nkey          NATS's keys, which sign both
 attest        what the token shows: who somebody is
 tokens        join tokens: issued for a workload, and known again
+spent         which of them were used: each attests once
 proofs        by the key of a leaf that a workload holds already
+verdicts      what was found out a moment ago
 permissions   identity → subjects that it may use
 admission     the three above put together: admitted or refused, and why
 

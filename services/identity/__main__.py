@@ -28,7 +28,9 @@ from services.identity.journal import Journal
 from services.identity.permissions import CALLOUT
 from services.identity.proofs import Proofs
 from services.identity.settings import Settings
+from services.identity.spent import Spent
 from services.identity.tokens import JoinTokens
+from services.identity.verdicts import Verdicts
 
 NAME = "identity"
 VERSION = "0.1.0"
@@ -48,22 +50,24 @@ async def main(stop: Stop) -> None:
         authority.prove(anchors, where.trust_domain, clock.now())
     except InvalidCertificate as error:
         raise InvalidSettings(f"{mesh.issuer_file}: {error}") from None
+    bus = _bus(settings, mesh, where)
+    spent = Spent(bus, clock)
     attest = Attest(
-        join=JoinTokens(mesh.token_keys(), where.trust_domain),
+        join=JoinTokens(mesh.token_keys(), where.trust_domain, spent),
         proof=Proofs(lambda: anchors, where.trust_domain),
     )
     trust = TrustBundle(
         trust_domain=where.trust_domain,
         anchors=tuple(chain_pem([anchor]).decode() for anchor in anchors),
     )
-    bus = _bus(settings, mesh, where)
     journal = Journal(bus, clock)
     routes = {
         "/ready": ready(lambda: bus.connected.value),
         "/metrics": lambda: _metrics(journal.counts),
     }
     async with Admin(settings.admin_listen, routes), bus, anyio.create_task_group() as group:
-        admission = Admission(attest, account, journal, clock)
+        group.start_soon(spent.prepare)
+        admission = Admission(Verdicts(attest), account, journal, clock)
         await bus.answer(CALLOUT, admission, queue=NAME, concurrency=CONCURRENCY)
         certifier = Certifier(lambda: authority, where.trust_domain, journal, clock)
         await bus.serve(NAME, VERSION, [Endpoint(subjects.certify_any(), certifier)], queue=NAME)

@@ -6,13 +6,13 @@ The answer to a refused one says nothing of the reason: that is told to the log 
 from collections.abc import Mapping
 
 from common.clock import Clock
-from common.errors import InvalidToken
+from common.errors import BusUnavailable, InvalidToken
 from services.identity import callout
-from services.identity.attest import Attest
 from services.identity.callout import Knock
 from services.identity.journal import Journal
 from services.identity.nkey import KeyPair
 from services.identity.permissions import of_workload
+from services.identity.verdicts import Judge
 
 CONCURRENCY = 256
 """Connections looked at at once; the next ones wait, and NATS gives each of them 30 s."""
@@ -22,7 +22,7 @@ _SHOWN = 64
 class Admission:
     """Answers what NATS asks on `permissions.CALLOUT`."""
 
-    def __init__(self, attest: Attest, account: KeyPair, journal: Journal, clock: Clock) -> None:
+    def __init__(self, attest: Judge, account: KeyPair, journal: Journal, clock: Clock) -> None:
         self._attest = attest
         self._account = account
         self._journal = journal
@@ -37,13 +37,13 @@ class Admission:
             return b""
         try:
             return await self._admit(knock)
-        except InvalidToken as error:
+        except (InvalidToken, BusUnavailable) as error:
             await self._journal.tell("refused", str(error), reason=error.reason, **_shown(knock))
             return callout.refuse(knock, self._account, self._clock.now())
 
     async def _admit(self, knock: Knock) -> bytes:
         now = self._clock.now()
-        who = await self._attest(knock.token, now)
+        who = await self._attest(knock.token, knock.host, now)
         permissions = of_workload(who.identity, who.workload)
         answer = callout.admit(knock, self._account, str(who.workload), permissions, now)
         await self._journal.tell(
