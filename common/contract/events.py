@@ -5,7 +5,8 @@ from typing import Literal
 import msgspec
 
 Phase = Literal["started", "ready", "draining", "stopped"]
-Component = Literal["identity", "destination", "injector", "telemetry", "proxy"]
+Service = Literal["identity", "destination", "injector", "telemetry"]
+Component = Literal[Service, "proxy"]
 
 
 class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
