@@ -33,7 +33,8 @@ class Admission:
         try:
             knock = callout.read(payload, self._account.public, self._clock.now())
         except InvalidToken as error:
-            await self._journal.tell("refused", f"not a question of NATS: {error}")
+            message = f"not a question of NATS: {error}"
+            await self._journal.tell("refused", message, reason=error.reason)
             return b""
         try:
             return await self._admit(knock)
