@@ -14,7 +14,9 @@ checked once is checked at every connection.
 
 from common.x509.certificates import (
     BACKDATED,
+    anchor_of,
     chain_pem,
+    first_of,
     holder,
     key_id,
     load_certificates,
@@ -38,10 +40,12 @@ from common.x509.tls import ALPN, bus_context, client_context, peer_identity, se
 __all__ = [
     "ALPN",
     "BACKDATED",
+    "anchor_of",
     "bus_context",
     "chain_pem",
     "client_context",
     "fingerprint",
+    "first_of",
     "generate_key",
     "holder",
     "is_p256",

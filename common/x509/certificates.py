@@ -132,3 +132,16 @@ def signed_by(certificate: x509.Certificate) -> str:
     except x509.ExtensionNotFound:
         return ""
     return (found.key_identifier or b"").hex()
+
+
+def anchor_of(chain: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]) -> str:
+    """The key identifier of the anchor to which a chain leads first; empty if it names none of them.
+
+    An anchor that is vouched for by another one stands in the chain as well: what it is below counts first.
+    """
+    return first_of([signed_by(one) for one in chain], [key_id(anchor) for anchor in anchors])
+
+
+def first_of(signers: Sequence[str], anchors: Sequence[str]) -> str:
+    """The same, of key identifiers."""
+    return next((signer for signer in signers if signer in anchors), "")

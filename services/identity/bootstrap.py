@@ -16,16 +16,15 @@ from cryptography import x509
 
 from common.clock import Clock, SystemClock
 from common.errors import InvalidName, InvalidSettings
-from common.files import private_folder, replace
+from common.files import private_folder
 from common.names import DEFAULT_TRUST_DOMAIN, check_subdomain
-from common.x509 import chain_pem, generate_key, key_pem, public_pem
+from common.x509 import generate_key, key_pem, public_pem
 from services.identity import nats_config, nkey
-from services.identity.directory import BusSettings, MeshDirectory
+from services.identity.directory import PUBLIC, BusSettings, MeshDirectory, write, write_pair
 from services.identity.permissions import ROLES, of_role
-from services.identity.roots import Pair, make_anchor, make_issuer, make_server
+from services.identity.roots import make_anchor, make_issuer, make_server
 
 DEFAULT_HOSTS = ("127.0.0.1", "localhost")
-_PUBLIC = 0o644
 _RENEW_AT = 0.7
 """Which part of the life of NATS's certificate may be over before a run renews it."""
 
@@ -59,7 +58,7 @@ def bootstrap(
         _write_config(mesh, nats_port, store_dir or mesh.root / "nats" / "store")
         servers = tuple(f"tls://{_bracketed(host)}:{nats_port}" for host in nats_hosts[:1])
         bus = BusSettings(servers=servers, trust_domain=trust_domain)
-        _write(mesh.bus_file, msgspec.json.encode(bus) + b"\n", _PUBLIC)
+        write(mesh.bus_file, msgspec.json.encode(bus) + b"\n", PUBLIC)
     except OSError as error:
         raise InvalidSettings(f"{error.filename or mesh.root}: {error.strerror}") from None
     return mesh
@@ -90,21 +89,21 @@ def _make_keys(mesh: MeshDirectory, trust_domain: str, now: float) -> None:
     for name in ("trust", "issuer", "tokens", "nats", "keys"):
         private_folder(root / name)
     anchor = make_anchor(trust_domain, now)
-    _write_pair(anchor, mesh.anchors_file, mesh.anchor_key_file)
-    _write_pair(make_issuer(anchor, trust_domain, now), mesh.issuer_file, mesh.issuer_key_file)
+    write_pair(anchor, mesh.anchors_file, mesh.anchor_key_file)
+    write_pair(make_issuer(anchor, trust_domain, now), mesh.issuer_file, mesh.issuer_key_file)
     tokens = generate_key()
-    _write(mesh.tokens_key_file, key_pem(tokens))
-    _write(mesh.tokens_file, public_pem(tokens.public_key()), _PUBLIC)
-    _write(mesh.account_file, nkey.generate(nkey.ACCOUNT).seed.encode())
+    write(mesh.tokens_key_file, key_pem(tokens))
+    write(mesh.tokens_file, public_pem(tokens.public_key()), PUBLIC)
+    write(mesh.account_file, nkey.generate(nkey.ACCOUNT).seed.encode())
     for role in ROLES:
-        _write(mesh.seed_file(role), nkey.generate(nkey.USER).seed.encode())
+        write(mesh.seed_file(role), nkey.generate(nkey.USER).seed.encode())
 
 
 def _make_server(mesh: MeshDirectory, hosts: Sequence[str], now: float) -> None:
     if mesh.server_file.exists() and not _is_stale(mesh.server().certificate, hosts, now):
         return
     server = make_server(mesh.issuer(), hosts, now)
-    _write_pair(server, mesh.server_file, mesh.server_key_file)
+    write_pair(server, mesh.server_file, mesh.server_key_file)
 
 
 def _is_stale(certificate: x509.Certificate, hosts: Sequence[str], now: float) -> bool:
@@ -124,17 +123,7 @@ def _write_config(mesh: MeshDirectory, port: int, store: Path) -> None:
         issuer=mesh.account().public,
         users={role: (mesh.user(role).public, of_role(role)) for role in ROLES},
     )
-    _write(mesh.nats_config_file, text.encode())
-
-
-def _write_pair(pair: Pair, path: Path, key_path: Path) -> None:
-    _write(key_path, key_pem(pair.key))
-    _write(path, chain_pem(pair.chain), _PUBLIC)
-
-
-def _write(path: Path, data: bytes, mode: int = 0o600) -> None:
-    if not path.exists() or path.read_bytes() != data:
-        replace(path, data, mode)
+    write(mesh.nats_config_file, text.encode())
 
 
 def _is_address(host: str) -> bool:

@@ -43,10 +43,25 @@ def make_anchor(trust_domain: str, now: float, life: float = ANCHOR_LIFE) -> Pai
     key = generate_key()
     name = _name(f"anchor.{trust_domain}")
     builder = _begin(name, name, key.public_key(), now, now + life)
-    builder = _as_authority(builder, path_length=1)
+    # Below it an issuer, and between the two, in a rotation, the anchor that it vouches for.
+    builder = _as_authority(builder, path_length=2)
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     builder = builder.add_extension(_authority_key(own), critical=False)
     return Pair((builder.sign(key, SHA256()),), key)
+
+
+def cross_sign(new: x509.Certificate, old: Pair, now: float) -> x509.Certificate:
+    """The anchor `new` once more, vouched for by the anchor `old`, for those who know only that one.
+
+    It ends with whichever of the two ends first.
+    """
+    key = new.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    ends = _until(old, new.not_valid_after_utc.timestamp(), 0)
+    builder = _begin(new.subject, old.certificate.subject, key, now, ends)
+    builder = _as_authority(builder, path_length=1)
+    builder = builder.add_extension(authority_key(old.certificate), critical=False)
+    return builder.sign(old.key, SHA256())
 
 
 def make_issuer(anchor: Pair, trust_domain: str, now: float, life: float = ISSUER_LIFE) -> Pair:
