@@ -17,12 +17,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from common.config import variable
-from common.contract import discovery, events, identity, subjects, telemetry
+from common.contract import discovery, events, identity, leaves, subjects, telemetry
 from common.contract.topic import Document, Question, State, Topic
 from common.names import Identity, ServiceName, WorkloadName
 
 HERE = Path(__file__).parent
-FAMILIES: tuple[ModuleType, ...] = (discovery, identity, telemetry, events)
+FAMILIES: tuple[ModuleType, ...] = (discovery, identity, leaves, telemetry, events)
 PROGRAMS = {
     "python -m proxy": "proxy.settings",
     "python -m services.identity": "services.identity.settings",

@@ -17,6 +17,7 @@ from common.contract.identity import (
     TrustChange,
     TrustQuestion,
 )
+from common.contract.leaves import LeavesQuestion, LeavesReply
 from common.contract.telemetry import EdgesReply, EdgesRequest, Report, StatReply, StatRequest
 from common.contract.topic import Question, State, Topic
 from common.errors import InvalidName
@@ -82,6 +83,11 @@ def trust_status() -> Question[TrustQuestion, Rotation]:
 def trust_change() -> Question[TrustChange, Rotation]:
     """Ask identity for a step of a rotation; the bus lets only operators ask."""
     return Question("tulle.v1.identity.trust.change", TrustChange, Rotation)
+
+
+def leaves() -> Question[LeavesQuestion, LeavesReply]:
+    """Ask identity which leaf each workload shows now, and what signs them."""
+    return Question("tulle.v1.identity.leaves", LeavesQuestion, LeavesReply)
 
 
 def settings() -> State[Settings]:
@@ -180,6 +186,14 @@ def role_ack(role: str) -> Topic[Ack]:
 def ack_any() -> Topic[Ack]:
     """What identity and destination hear: every `ack`."""
     return Topic("tulle.v1.ack.*.*", Ack)
+
+
+def who_acknowledges(subject: str) -> WorkloadName | None:
+    """The workload that says an `ack` on a subject, for which the bus vouches; None for a service."""
+    match subject.split("."):
+        case ["tulle", "v1", "ack", namespace, name] if namespace != "_":
+            return WorkloadName(namespace, untoken(name))
+    return None
 
 
 def metrics(name: WorkloadName) -> Topic[Report]:

@@ -18,6 +18,7 @@ admission     the three above put together: admitted or refused, and why
 
 authority     a signing request is checked, signed, and read back
 certifier     answers `certify` on the bus
+leaves        who shows which leaf now
 flood         nobody gets more than a share
 bundle        publishes the trust anchors
 

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -25,6 +26,7 @@ from services.identity.bundle import Bundle
 from services.identity.certifier import Certifier
 from services.identity.directory import BusSettings, MeshDirectory
 from services.identity.journal import Journal
+from services.identity.leaves import Leaves
 from services.identity.permissions import CALLOUT
 from services.identity.proofs import Proofs
 from services.identity.settings import Settings
@@ -70,7 +72,13 @@ async def main(stop: Stop) -> None:
         admission = Admission(Verdicts(attest), account, journal, clock)
         await bus.answer(CALLOUT, admission, queue=NAME, concurrency=CONCURRENCY)
         certifier = Certifier(lambda: authority, where.trust_domain, journal, clock)
-        await bus.serve(NAME, VERSION, [Endpoint(subjects.certify_any(), certifier)], queue=NAME)
+        leaves = Leaves(lambda: authority.issuer, lambda: anchors, clock)
+        await bus.listen(subjects.ack_any(), leaves.hear)
+        endpoints: list[Endpoint[Any, Any]] = [
+            Endpoint(subjects.certify_any(), certifier),
+            Endpoint(subjects.leaves(), leaves),
+        ]
+        await bus.serve(NAME, VERSION, endpoints, queue=NAME)
         lease = Lease(bus, NAME, socket.gethostname())
         group.start_soon(Bundle(bus, lease, lambda: trust, journal, clock).run)
         await stop.wait()

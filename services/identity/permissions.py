@@ -114,6 +114,7 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
     publish: tuple[str, ...] = (
         "tulle.v1.telemetry.*",
         subjects.trust_status().subject,
+        subjects.leaves().subject,
         *(f"$SRV.{what}{more}" for what in ("PING", "INFO", "STATS") for more in ("", ".>")),
         *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
         *_stream_api("INFO", "MSG.GET"),
@@ -173,7 +174,10 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
             "_INBOX.>",
         ),
         (subjects.ack_any().subject, subjects.lifecycle_any().subject),
-        (CALLOUT, _CERTIFY, subjects.trust_status().subject, subjects.trust_change().subject),
+        (
+            *(CALLOUT, _CERTIFY, subjects.leaves().subject),
+            *(subjects.trust_status().subject, subjects.trust_change().subject),
+        ),
     ),
     "destination": (
         (
