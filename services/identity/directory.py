@@ -5,8 +5,11 @@
     trust/ and issuer/ {old,new}.*   while a rotation is under way: what goes, and what comes
     issuer/issuer.pem issuer.key     what signs leaves; or tls.crt, tls.key, ca.crt, as cert-manager has them
     tokens/tokens.pem tokens.key     public keys that join tokens are checked with; what signs them
-    nats/nats.conf server.pem server.key account.seed
+    nats/nats.conf server.pem server.key account.seed callout.seed
+    nats/NODE.conf cluster.password  instead of nats.conf, where several nodes know each other
     keys/ROLE.seed                   the nkey of each service, and of a person with all rights
+    keys/system.seed                 identity's nkey in the system account of NATS
+    people.json                      who else may use the bus, and as what; public keys only
     bus.json                         where the bus is, and the trust domain; written last
 
 Keys are readable by their owner only (0600), and so are the folders (0700).
@@ -23,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from common.errors import InvalidCertificate, InvalidSettings
 from common.files import replace
 from common.x509 import chain_pem, key_pem, load_certificates, load_key, load_public_keys
-from services.identity import nkey
+from services.identity import nkey, xkey
 from services.identity.permissions import Role
 from services.identity.roots import Pair
 
@@ -132,8 +135,27 @@ class MeshDirectory:
         """Where the bus is."""
         return self.root / "bus.json"
 
-    def seed_file(self, role: Role) -> Path:
-        """The nkey seed of a role."""
+    @property
+    def callout_file(self) -> Path:
+        """The seed of the xkey that opens what NATS asks."""
+        return self.root / "nats" / "callout.seed"
+
+    @property
+    def cluster_password_file(self) -> Path:
+        """What the nodes of a NATS cluster show each other."""
+        return self.root / "nats" / "cluster.password"
+
+    @property
+    def people_file(self) -> Path:
+        """Named people who may use the bus."""
+        return self.root / "people.json"
+
+    def node_config_file(self, node: str) -> Path:
+        """The configuration of nats-server on a node of several."""
+        return self.root / "nats" / f"{node}.conf"
+
+    def seed_file(self, role: Role | Literal["system"]) -> Path:
+        """The nkey seed of a role, or of identity in the system account."""
         return self.root / "keys" / f"{role}.seed"
 
     def read(self, path: Path) -> bytes:
@@ -181,8 +203,15 @@ class MeshDirectory:
         """What signs who is admitted to the bus."""
         return self.seed(self.account_file, nkey.ACCOUNT)
 
-    def user(self, role: Role) -> nkey.KeyPair:
-        """The nkey of a role."""
+    def callout(self) -> xkey.BoxKey:
+        """What opens the questions of NATS."""
+        try:
+            return xkey.load(self.read(self.callout_file).decode("ascii", "replace"))
+        except InvalidCertificate as error:
+            raise InvalidSettings(f"{self.callout_file}: {error}") from None
+
+    def user(self, role: Role | Literal["system"]) -> nkey.KeyPair:
+        """The nkey of a role, or of identity in the system account."""
         return self.seed(self.seed_file(role), nkey.USER)
 
     def seed(self, path: Path, kind: int) -> nkey.KeyPair:

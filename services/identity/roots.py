@@ -76,8 +76,18 @@ def make_issuer(anchor: Pair, trust_domain: str, now: float, life: float = ISSUE
     return Pair((builder.sign(anchor.key, SHA256()),), key)
 
 
-def make_server(issuer: Pair, hosts: Sequence[str], now: float, life: float = ISSUER_LIFE) -> Pair:
-    """A certificate for a TLS server that is reached at `hosts`: names or IP addresses."""
+def make_server(
+    issuer: Pair,
+    hosts: Sequence[str],
+    now: float,
+    life: float = ISSUER_LIFE,
+    *,
+    routes: bool = False,
+) -> Pair:
+    """A certificate for a TLS server that is reached at `hosts`: names or IP addresses.
+
+    With `routes` it may be shown to other nodes of a NATS cluster as well, as their client.
+    """
     key = generate_key()
     name = _name("nats")
     builder = _begin(
@@ -87,13 +97,18 @@ def make_server(issuer: Pair, hosts: Sequence[str], now: float, life: float = IS
         x509.BasicConstraints(ca=False, path_length=None), critical=True
     )
     builder = builder.add_extension(key_usage(digital_signature=True), critical=True)
-    builder = builder.add_extension(
-        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
-    )
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if routes else [])]
+    builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     builder = builder.add_extension(authority_key(issuer.certificate), critical=False)
     names = x509.SubjectAlternativeName([_host(host) for host in hosts])
     builder = builder.add_extension(names, critical=False)
     return Pair((builder.sign(issuer.key, SHA256()), *issuer.chain), key)
+
+
+def has_routes(server: x509.Certificate) -> bool:
+    """Whether a certificate of `make_server` was made with `routes`."""
+    uses = server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return ExtendedKeyUsageOID.CLIENT_AUTH in uses
 
 
 def key_usage(
