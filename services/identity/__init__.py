@@ -16,6 +16,7 @@ spent         which of them were used: each attests once
 proofs        by the key of a leaf that a workload holds already
 verdicts      what was found out a moment ago
 people        people by name, each with a key and a role
+credentials   what such a person is given
 permissions   identity → subjects that it may use
 admission     the above put together: admitted or refused, and why
 system        what the NATS servers tell and do: who is connected, end that
@@ -25,7 +26,17 @@ authority     a signing request is checked, signed, and read back
 certifier     answers `certify` on the bus
 leaves        who shows which leaf now
 flood         nobody gets more than a share
-bundle        publishes the trust anchors
+
+inputs        anchors and issuer, read again whenever the files change
+bundle        documents of identity, kept on the bus
+progress      how far a rotation of the anchor is
+material      what it does to the files
+steps         one step after the other, forth and back
+roster        who is there, and what each has acknowledged
+presence      who is connected to NATS
+rotation      drives it all, by the holder of the lease
+server_certificate   NATS's own certificate, renewed
+server_files         and read by its servers
 
 journal       what happened, to the log and to the bus
 """

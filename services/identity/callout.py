@@ -7,6 +7,7 @@ for that user alone, so that no answer fits a second question. Both travel in bo
 
 import base64
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -201,7 +202,7 @@ def _sign(
     if name:
         claims["name"] = name
     if ends is not None:
-        claims["exp"] = int(ends)
+        claims["exp"] = math.ceil(ends)
     # The id is a digest of the claims without it.
     digest = hashlib.sha256(msgspec.json.encode(claims)).digest()
     claims["jti"] = base64.b32encode(digest).decode().rstrip("=")

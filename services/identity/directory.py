@@ -41,6 +41,8 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     servers: tuple[str, ...]
     trust_domain: str
+    person: str = ""
+    """Whose folder this is: the name of a person, who has `keys/person.seed`. See credentials."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ class MeshDirectory:
         """The configuration of nats-server on a node of several."""
         return self.root / "nats" / f"{node}.conf"
 
-    def seed_file(self, role: Role | Literal["system"]) -> Path:
-        """The nkey seed of a role, or of identity in the system account."""
+    def seed_file(self, role: Role | Literal["system", "person"]) -> Path:
+        """The nkey seed of a role, of identity in the system account, or of a named person."""
         return self.root / "keys" / f"{role}.seed"
 
     def read(self, path: Path) -> bytes:
@@ -210,7 +212,7 @@ class MeshDirectory:
         except InvalidCertificate as error:
             raise InvalidSettings(f"{self.callout_file}: {error}") from None
 
-    def user(self, role: Role | Literal["system"]) -> nkey.KeyPair:
+    def user(self, role: Role | Literal["system", "person"]) -> nkey.KeyPair:
         """The nkey of a role, or of identity in the system account."""
         return self.seed(self.seed_file(role), nkey.USER)
 

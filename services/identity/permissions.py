@@ -102,7 +102,7 @@ def of_role(role: Role) -> Permissions:
 
 def of_system() -> Permissions:
     """What identity may do in the system account: see who is connected, end that, have files reread."""
-    requests = ("PING", "PING.CONNZ", "*.CONNZ", "*.KICK", "*.RELOAD")
+    requests = ("PING", "PING.CONNZ", "*.CONNZ", "*.VARZ", "*.KICK", "*.RELOAD")
     return Permissions(
         publish=tuple(f"$SYS.REQ.SERVER.{request}" for request in requests),
         subscribe=(f"{subjects.role_inbox('identity')}.>",),

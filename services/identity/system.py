@@ -5,7 +5,8 @@ itself.
 """
 
 import logging
-from typing import Generic, TypeVar
+from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -53,13 +54,17 @@ class _Page(msgspec.Struct, frozen=True):
     total: int = 0
 
 
+class _Varz(msgspec.Struct, frozen=True):
+    config_load_time: datetime
+
+
 class _Error(msgspec.Struct, frozen=True):
     description: str = ""
 
 
-class _Answer(msgspec.Struct, Generic[T], frozen=True):
+class _Answer(msgspec.Struct, frozen=True):
     server: Server
-    data: T | None = None
+    data: msgspec.Raw = msgspec.Raw(b"{}")
     error: _Error | None = None
 
 
@@ -76,7 +81,7 @@ class System:
         )
         if not answers:
             raise BusUnavailable(f"no server answered within {_ANSWER_SECONDS:g} s")
-        found = [_decode(answer, _Answer[msgspec.Raw]).server for answer in answers]
+        found = [_decode(answer, _Answer).server for answer in answers]
         return sorted(found, key=lambda server: server.name)
 
     async def connections(self) -> list[Connection]:
@@ -91,6 +96,11 @@ class System:
         asked = msgspec.json.encode({"cid": connection.connected.cid})
         await self._one(f"$SYS.REQ.SERVER.{connection.server.id}.KICK", asked)
 
+    async def loaded(self, server: Server) -> float:
+        """When a server last read its configuration and certificates, seconds since the epoch."""
+        answer = await self._one(f"$SYS.REQ.SERVER.{server.id}.VARZ", b"")
+        return _decode(answer.data, _Varz).config_load_time.timestamp()
+
     async def reload(self, server: Server) -> None:
         """Have a server read its configuration and certificates again; raises if it does not like them."""
         answer = await self._one(f"$SYS.REQ.SERVER.{server.id}.RELOAD", b"")
@@ -103,14 +113,14 @@ class System:
             asked = {"acc": ACCOUNT, "auth": True, "limit": _PAGE, "offset": len(found)}
             subject = f"$SYS.REQ.SERVER.{server.id}.CONNZ"
             answer = await self._one(subject, msgspec.json.encode(asked))
-            page = _Page() if answer.data is None else _decode(answer.data, _Page)
+            page = _decode(answer.data, _Page)
             found += page.connections
             if not page.connections or len(found) >= page.total:
                 return found
 
-    async def _one(self, subject: str, payload: bytes) -> _Answer[msgspec.Raw]:
+    async def _one(self, subject: str, payload: bytes) -> _Answer:
         reply = await self._bus.ask(subject, payload, timeout=_ANSWER_SECONDS)
-        return _decode(reply, _Answer[msgspec.Raw])
+        return _decode(reply, _Answer)
 
 
 def _decode(payload: bytes | msgspec.Raw, expected: type[T]) -> T:
