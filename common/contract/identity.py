@@ -98,3 +98,5 @@ class TrustChange(msgspec.Struct, frozen=True, kw_only=True):
     step: Literal["rotate", "add", "switch", "remove", "finish", "back"]
     leave_behind: tuple[str, ...] = ()
     """Who is not waited for from now on, in this rotation."""
+    distrust: bool = False
+    """The old anchor's key may be known to others: it vouches for nothing, and opens no door afterwards."""

@@ -5,19 +5,14 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cryptography import x509
-
 from common.errors import InvalidName, InvalidSettings
 from common.names import check_label
-from services.identity import nats_config, nkey, xkey
-from services.identity.directory import MeshDirectory, write, write_pair
+from services.identity import nats_config, nkey, server_certificate, xkey
+from services.identity.directory import MeshDirectory, write
 from services.identity.nats_config import Cluster, Node, Server
 from services.identity.permissions import ROLES, of_role, of_system
-from services.identity.roots import has_routes, make_server
 
 ROUTE_PORT = 6222
-_RENEW_AT = 0.7
-"""Which part of the life of NATS's certificate may be over before a run renews it."""
 _NODE = re.compile(r"([^=]+)=(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?(?::(\d{1,5}))?")
 
 
@@ -65,10 +60,7 @@ def make_certificate(
     mesh: MeshDirectory, hosts: Sequence[str], now: float, *, routes: bool
 ) -> None:
     """Make NATS's certificate, unless there is one that will do. Raises OSError, InvalidSettings."""
-    if mesh.server_file.exists() and not _is_stale(mesh.server().certificate, hosts, now, routes):
-        return
-    server = make_server(mesh.issuer(), hosts, now, routes=routes)
-    write_pair(server, mesh.server_file, mesh.server_key_file)
+    server_certificate.renew(mesh, now, hosts, routes=routes)
 
 
 def write_configs(
@@ -102,17 +94,6 @@ def _server(mesh: MeshDirectory, store: Path) -> Server:
         users={role: (mesh.user(role).public, of_role(role)) for role in ROLES},
         system=(mesh.user("system").public, of_system()),
     )
-
-
-def _is_stale(
-    certificate: x509.Certificate, hosts: Sequence[str], now: float, routes: bool
-) -> bool:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    begins = certificate.not_valid_before_utc.timestamp()
-    ends = certificate.not_valid_after_utc.timestamp()
-    if (now - begins) / (ends - begins) > _RENEW_AT or has_routes(certificate) != routes:
-        return True
-    return {str(name.value) for name in names} != set(hosts)
 
 
 def _once(path: Path, make: Callable[[], str]) -> None:
