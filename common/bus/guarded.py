@@ -7,13 +7,15 @@ import anyio
 from nats.aio.client import Client
 from nats.errors import SecureConnRequiredError
 
+from common import nats_version
+
 
 class Guarded(Client):
     """A NATS client for one connection.
 
     It says nothing to a server that does without TLS where that is demanded: NATS begins in the clear and
     the server says whether TLS follows. nats-py believes it, so whoever can answer in the server's
-    place could ask for our token in the clear.
+    place could ask for our token in the clear. Nor does it to a server that is too old for us.
 
     `ended` is set whenever the connection ends: with unsent data nats-py fails, or waits for ever, while
     it closes, and then calls nobody back. `abort` does what it has left undone.
@@ -30,6 +32,11 @@ class Guarded(Client):
         """What nats-py takes when it begins a TLS handshake, and only then."""
         self._secured = True
         return super().ssl_context
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several that know each other."""
+        return bool(self._server_info.get("cluster"))
 
     async def settle(self, timeout: int) -> None:
         """Wait until the server has read all that was said before."""
@@ -49,6 +56,7 @@ class Guarded(Client):
     def _connect_command(self) -> bytes:
         if self._demands_tls and not self._secured:
             raise SecureConnRequiredError
+        nats_version.check(str(self._server_info.get("version", "")))
         if self._secured:
             self._end_without_a_warning()
         return super()._connect_command()

@@ -20,6 +20,7 @@ _NAME_IN_USE = 10058
 _EVENTS_AGE = timedelta(hours=24)
 _EVENTS_BYTES = 256 * 1024 * 1024
 _NANOSECONDS = 1_000_000_000
+_CLUSTER_REPLICAS = 3
 
 Config = dict[str, Any]
 
@@ -66,15 +67,18 @@ async def ensure(
     bus: Bus,
     configs: Mapping[str, Config] = CONFIGS,
     *,
-    replicas: int = 1,
+    replicas: int | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Create what is missing of `configs`, with so many replicas; update what is configured otherwise.
+    """Create what is missing of `configs`; update what is configured otherwise or has too few replicas.
 
-    A stream begins above all sequences that a lost one of its name can have reached: the clock in
-    milliseconds. So followers of the old one obey the new one. Raises BusUnavailable.
+    Unless told, there are three replicas where NATS is a cluster, and one where it is not. A stream begins
+    above all sequences that a lost one of its name can have reached: the clock in milliseconds. So
+    followers of the old one obey the new one. Raises BusUnavailable.
     """
     first = int((clock or SystemClock()).now() * 1000)
+    if replicas is None:
+        replicas = _CLUSTER_REPLICAS if bus.connection.clustered else 1
     for name, config in configs.items():
         current = await _ask(bus, "INFO", name, {}, accept=_NOT_FOUND)
         if current is None:
@@ -82,8 +86,10 @@ async def ensure(
             current = await _ask(bus, "CREATE", name, created, accept=_NAME_IN_USE)
         if current is None:  # somebody else was faster
             current = await _ask(bus, "INFO", name, {})
-        if current is not None and _differs(current, config):
-            await _ask(bus, "UPDATE", name, {**current, **config})
+        if current is not None:
+            wanted = {**config, "num_replicas": max(replicas, current.get("num_replicas", 1))}
+            if _differs(current, wanted):
+                await _ask(bus, "UPDATE", name, {**current, **wanted})
 
 
 class _ApiError(msgspec.Struct):
