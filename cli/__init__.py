@@ -17,6 +17,8 @@ identity   tulle identity   which certificate each workload has
 leaves     what identity knows of them
 check      tulle check      is everything as it should be?
 checks     … and what that looks at
+trust      tulle trust      another trust anchor takes the place of the one there is
+trust_run  what that asks, and watches
 token      tulle token      lets a workload join
 version    tulle version
 demo       tulle demo       a whole mesh on this machine

@@ -20,6 +20,7 @@ COMMANDS = {
     "identity": "Show which certificate each workload has, and when it ends.",
     "stat": "Show success rate, requests per second and latency.",
     "token": "Issue a token with which a workload joins the mesh.",
+    "trust": "Replace the trust anchor while everything runs.",
     "version": "Show which Tulle this is.",
 }
 INTERRUPTED = 130

@@ -16,5 +16,6 @@ nats_server  a real nats-server for laptops and tests
 nats_version which of them will do
 admin        /live, /ready and /metrics
 lease        one holder among several replicas
+trusting     whom a service trusts to be the bus
 lifecycle    how a program starts, runs and stops
 """

@@ -16,6 +16,7 @@ from common.contract import subjects
 from common.errors import InvalidName, InvalidSettings
 from common.lifecycle import Stop
 from proxy.admin import admin
+from proxy.aging import Aging
 from proxy.control.certify import Credentials
 from proxy.control.discovery import Discovery
 from proxy.control.kept import Kept
@@ -118,6 +119,8 @@ async def main(stop: Stop) -> None:
             learned=reporter.learned,
         )
 
+        aging = Aging(credentials.current, lambda: credentials.removed_at, clock, inbound, outbound)
+
         def is_ready() -> bool:
             held = credentials.current.value
             certified = held is not None and held.valid(clock.now())
@@ -155,6 +158,7 @@ async def main(stop: Stop) -> None:
                 kept.run,
                 discovery.run,
                 notices.run,
+                aging.run,
                 reporter.run_reports,
                 reporter.run_acks,
                 reporter.run_reminders,

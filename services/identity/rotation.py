@@ -195,6 +195,7 @@ class Rotator:
 
     async def _status(self, _subject: str, _question: TrustQuestion) -> Rotation:
         async with self._lock:
+            self._trouble = await self._servers.see_to()
             await self._take_stock()
             return self._document(always=True)
 
