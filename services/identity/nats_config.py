@@ -80,6 +80,8 @@ _CLUSTER = """
 cluster {{
   name: tulle
   port: {port}
+  # Others who hear of this node from a third one reach it by the name in its certificate.
+  advertise: {advertise}
   no_advertise: true
   tls {{
     cert_file: {cert}
@@ -164,6 +166,7 @@ def _cluster(server: Server, name: str, cluster: Cluster) -> str:
     ]
     return _CLUSTER.format(
         port=own.route_port,
+        advertise=_quoted(f"{bracketed(own.host)}:{own.route_port}"),
         cert=_quoted(server.cert),
         key=_quoted(server.key),
         anchors=_quoted(cluster.anchors),
