@@ -11,7 +11,7 @@ from cryptography import x509
 from common.x509 import chain_pem, key_id
 from services.identity.directory import PUBLIC, MeshDirectory, Side, write, write_pair
 from services.identity.progress import Progress
-from services.identity.roots import Pair, cross_sign, make_anchor, make_issuer
+from services.identity.roots import Pair, cross_sign, is_old, make_anchor, make_issuer
 
 MOST_CROSSED = 3
 """So many rotations back may somebody have been away, and still know NATS again."""
@@ -63,6 +63,20 @@ def settle(mesh: MeshDirectory, side: Side, now: float, *, forget: bool = False)
         issuer = Pair(issuer.chain[:1], issuer.key)
     write_pair(anchor, mesh.anchors_file, mesh.anchor_key_file)
     write_pair(issuer, mesh.issuer_file, mesh.issuer_key_file)
+
+
+def renew_issuer(mesh: MeshDirectory, trust_domain: str, now: float) -> bool:
+    """Another issuer below the same anchor, if most of the life of the one there is is over; says whether.
+
+    Only where the anchor's key is. Raises InvalidSettings or OSError.
+    """
+    issuer = mesh.issuer().certificate
+    if mesh.foreign or not mesh.anchor_key_file.exists() or not is_old(issuer, now):
+        return False
+    write_pair(
+        make_issuer(mesh.anchor(), trust_domain, now), mesh.issuer_file, mesh.issuer_key_file
+    )
+    return True
 
 
 def crossed(mesh: MeshDirectory, now: float) -> Sequence[x509.Certificate]:

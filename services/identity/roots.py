@@ -19,6 +19,8 @@ from common.x509.keys import generate_key
 DAY = 86_400.0
 ANCHOR_LIFE = 3650 * DAY
 ISSUER_LIFE = 365 * DAY
+RENEW_AT = 0.7
+"""Which part of the life of an issuer, or of NATS's certificate, may be over before it is renewed."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,6 +105,13 @@ def make_server(
     names = x509.SubjectAlternativeName([_host(host) for host in hosts])
     builder = builder.add_extension(names, critical=False)
     return Pair((builder.sign(issuer.key, SHA256()), *issuer.chain), key)
+
+
+def is_old(certificate: x509.Certificate, now: float) -> bool:
+    """Whether so much of its life is over that it is to be renewed."""
+    begins = certificate.not_valid_before_utc.timestamp()
+    ends = certificate.not_valid_after_utc.timestamp()
+    return (now - begins) / (ends - begins) > RENEW_AT
 
 
 def has_routes(server: x509.Certificate) -> bool:

@@ -127,6 +127,8 @@ class Rotator:
 
     async def _look(self) -> None:
         await self._bus.wait_connected()
+        if self._steps.renew_issuer():
+            await self._journal.tell("issuer-renewed", "another issuer below the same anchor")
         await self._reloader.look(self._journal)
         await self._publish_bundle()
         self._trouble = await self._servers.see_to()

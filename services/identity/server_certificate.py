@@ -6,10 +6,7 @@ from cryptography import x509
 
 from services.identity.directory import MeshDirectory, write_pair
 from services.identity.material import crossed
-from services.identity.roots import Pair, has_routes, make_server
-
-RENEW_AT = 0.7
-"""Which part of its life may be over before it is renewed."""
+from services.identity.roots import Pair, has_routes, is_old, make_server
 
 
 def renew(
@@ -38,13 +35,6 @@ def named(certificate: x509.Certificate) -> list[str]:
     """The names and addresses in a certificate."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(name.value) for name in names]
-
-
-def is_old(certificate: x509.Certificate, now: float) -> bool:
-    """Whether so much of its life is over that it is to be renewed."""
-    begins = certificate.not_valid_before_utc.timestamp()
-    ends = certificate.not_valid_after_utc.timestamp()
-    return (now - begins) / (ends - begins) > RENEW_AT
 
 
 def _is_stale(

@@ -61,6 +61,12 @@ class Steps:
             self._save(msgspec.structs.replace(before, phase=phase, since=now))
         material.lay_out(self.mesh, self.progress)
 
+    def renew_issuer(self) -> bool:
+        """Another issuer below the same anchor, in time, if no rotation is under way; says whether."""
+        return self.progress.phase == "steady" and material.renew_issuer(
+            self.mesh, self._trust_domain, self._clock.now()
+        )
+
     def note(
         self,
         *,
