@@ -26,6 +26,7 @@ _CALLOUT_ANSWERS = "$SYS._INBOX.>"
 _LEASES = f"KV_{LEASES}"
 _TOKENS = f"KV_{TOKENS}"
 _SHARED = (STATE, WORKLOADS, EVENTS, _LEASES)
+_FRAMEWORK = ("PING", "INFO", "STATS")
 _CERTIFY = subjects.certify_any().subject
 
 
@@ -115,7 +116,7 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
         "tulle.v1.telemetry.*",
         subjects.trust_status().subject,
         subjects.leaves().subject,
-        *(f"$SRV.{what}{more}" for what in ("PING", "INFO", "STATS") for more in ("", ".>")),
+        *(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in ("", ".>")),
         *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
         *_stream_api("INFO", "MSG.GET"),
         *(f"$JS.API.DIRECT.GET.{stream}{more}" for stream in _SHARED for more in ("", ".>")),
@@ -151,7 +152,8 @@ def _lease(role: Service) -> tuple[str, ...]:
 
 def _found_as(role: Service) -> tuple[str, ...]:
     """Where the services framework asks who is there (NATS ADR-32)."""
-    return "$SRV.*", f"$SRV.*.{role}", f"$SRV.*.{role}.*"
+    own = ("", f".{role}", f".{role}.*")
+    return tuple(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in own)
 
 
 _ENSURE = _stream_api("CREATE", "UPDATE", "INFO")

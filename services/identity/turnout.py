@@ -5,6 +5,7 @@ changed, and ended; what nobody changed, a time that has come, ends with the use
 """
 
 import logging
+from typing import Protocol
 
 import anyio
 
@@ -13,7 +14,7 @@ from common.errors import BusUnavailable
 from common.log import fields
 from services.identity.journal import Journal
 from services.identity.people import People
-from services.identity.system import System
+from services.identity.system import Connection
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +24,22 @@ AGAIN_SECONDS = 60.0
 _OURS = "_/"
 
 
+class Asked(Protocol):
+    """What the servers of NATS are asked; both raise BusUnavailable."""
+
+    async def connections(self) -> list[Connection]:
+        """Everybody who is connected."""
+        ...
+
+    async def kick(self, connection: Connection) -> None:
+        """End a connection."""
+        ...
+
+
 class Turnout:
     """Ends connections of people that are not in the file as they were admitted."""
 
-    def __init__(self, people: People, system: System, journal: Journal, clock: Clock) -> None:
+    def __init__(self, people: People, system: Asked, journal: Journal, clock: Clock) -> None:
         self._people = people
         self._system = system
         self._journal = journal
@@ -39,14 +52,17 @@ class Turnout:
         while True:
             now, may = self._clock.monotonic(), self._people.admitted_as()
             told = await self._tell(told)
-            if (may != known or now >= again) and await self._look(may):
+            if (may != known or now >= again) and await self._look():
                 known, again = may, now + AGAIN_SECONDS
             await anyio.sleep(LOOK_SECONDS)
 
-    async def _look(self, may: frozenset[str]) -> bool:
+    async def _look(self) -> bool:
         """True if everybody was looked at."""
         try:
-            for connection in await self._system.connections():
+            connections = await self._system.connections()
+            # Asked for after that: whoever came in meanwhile was in the file before.
+            may = self._people.admitted_as()
+            for connection in connections:
                 user = connection.connected.user
                 if user.startswith(_OURS) and user not in may:
                     await self._system.kick(connection)

@@ -109,7 +109,10 @@ def test_a_question_of_the_server_is_understood() -> None:
         (question(nats=signed_by(PERSON, sig="")), "expected a signature of the nonce"),
         (question(nats=signed_by(PERSON, sig="short")), "signature"),
         (question(nats=signed_by(PERSON, nkey=ACCOUNT.public)), "expected a public key of a user"),
-        (question(nats=signed_by(PERSON) | {"client_info": {}}), "expected a signature of the nonce"),
+        (
+            question(nats=signed_by(PERSON) | {"client_info": {}}),
+            "expected a signature of the nonce",
+        ),
     ],
 )
 def test_what_no_server_of_ours_asked_is_refused(payload: bytes, says: str) -> None:
@@ -140,7 +143,9 @@ def test_who_signed_the_server_s_nonce_is_known() -> None:
 
 def test_a_yes_for_a_time_says_when_it_ends() -> None:
     knock = read(question())
-    answer = claims_of(callout.admit(knock, ACCOUNT, "_/ada", SOME, NOW, NOW + 60).decode(), ACCOUNT)
+    answer = claims_of(
+        callout.admit(knock, ACCOUNT, "_/ada", SOME, NOW, NOW + 60).decode(), ACCOUNT
+    )
 
     nats = answer["nats"]
     assert isinstance(nats, dict)

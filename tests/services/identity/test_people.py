@@ -7,6 +7,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from common.bus import Bus
 from common.clock import ManualClock, SystemClock
 from common.contract import subjects
 from common.contract.events import Event
@@ -14,7 +15,10 @@ from common.errors import InvalidName, InvalidSettings, InvalidToken
 from services.identity import credentials, nkey, people
 from services.identity.bootstrap import bootstrap
 from services.identity.directory import MeshDirectory
+from services.identity.journal import Journal
 from services.identity.people import People, Person
+from services.identity.system import Connected, Connection, Server
+from services.identity.turnout import Turnout
 from tests.support.identity import Mesh, nats
 from tests.support.nats import until
 
@@ -174,3 +178,32 @@ async def test_who_signs_with_another_key_or_shows_a_token_as_well_stays_outside
             await mesh.client(seed=seed, token="x")
         assert "of nobody known" in mesh.identity_log()
         assert "a key and a token" in mesh.identity_log()
+
+
+class _Slow:
+    """Servers that take their time; meanwhile the file changes."""
+
+    def __init__(self, path: Path, connected: Person) -> None:
+        self._path = path
+        self._connected = connected
+        self.kicked: list[str] = []
+
+    async def connections(self) -> list[Connection]:
+        people.write(self._path, (self._connected,))
+        user = self._connected.admitted_as
+        return [Connection(server=Server(id="N"), connected=Connected(cid=1, user=user))]
+
+    async def kick(self, connection: Connection) -> None:
+        self.kicked.append(connection.connected.user)
+
+
+async def test_who_was_added_while_connections_were_listed_is_not_shown_out(tmp_path: Path) -> None:
+    path = tmp_path / "people.json"
+    people.write(path, (person("bob", BOB),))
+    slow, clock = _Slow(path, person()), SystemClock()
+    turnout = Turnout(People(path), slow, Journal(Bus([], name="test"), clock), clock)
+
+    with anyio.move_on_after(0.1):
+        await turnout.run()
+
+    assert slow.kicked == []
