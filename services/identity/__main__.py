@@ -91,7 +91,7 @@ async def main(stop: Stop) -> None:
             Endpoint(subjects.leaves(), leaves),
         ]
         await bus.serve(NAME, VERSION, endpoints, queue=NAME)
-        lease = Lease(bus, NAME, socket.gethostname())
+        lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
         rotator = Rotator(
             bus,
             lease,

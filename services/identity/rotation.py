@@ -68,6 +68,7 @@ class Rotator:
         self._rotation = Kept(bus, subjects.rotation(), clock)
         self._standing = Standing()
         self._trouble = ""
+        self._asked = -LOOK_SECONDS
         self._since: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -162,8 +163,11 @@ class Rotator:
             log.warning("progress not published", extra=fields(error=str(error)))
 
     async def _take_stock(self) -> None:
-        """Who is there, and how far everybody is."""
-        self._roster.connect(await self._presence.names())
+        """Who is there, and how far everybody is; NATS is not asked twice within a moment."""
+        moment = self._clock.monotonic()
+        if moment - self._asked >= LOOK_SECONDS:
+            self._roster.connect(await self._presence.names())
+            self._asked = self._clock.monotonic()
         present = self._roster.present()
         self._steps.note(members=present)
         names = {*self._steps.progress.members, *present} - self._roster.departed
