@@ -41,7 +41,8 @@ def _bucket(name: str) -> Config:
         "discard": "new",
         "allow_direct": True,
         "allow_msg_ttl": True,
-        "allow_rollup_hdrs": True,
+        # Whoever may write one key could remove all others with the header of a rollup.
+        "allow_rollup_hdrs": False,
         "deny_delete": True,
     }
 
