@@ -55,6 +55,8 @@ class Roster:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heard: dict[str, dict[str, Heard]] = {}
+        self._came: dict[str, float] = {}
+        """When somebody said last that a phase of life begins, on the monotonic clock."""
         self._connected: frozenset[str] = frozenset()
         self.departed: frozenset[str] = frozenset()
         """Who has stopped, in good order, and was not heard of since."""
@@ -71,12 +73,16 @@ class Roster:
         replicas[ack.uid] = heard
         self.departed -= {name}
 
-    def depart(self, _subject: str, event: Lifecycle) -> None:
-        """Somebody has stopped, in good order."""
+    def enter(self, _subject: str, event: Lifecycle) -> None:
+        """Somebody entered a phase of life: has come, or stopped in good order."""
+        name = f"{event.namespace}/{event.workload}"
         if event.phase == "stopped":
-            name = f"{event.namespace}/{event.workload}"
             self._heard.pop(name, None)
+            self._came.pop(name, None)
             self.departed |= {name}
+        else:
+            self._came[name] = self._clock.monotonic()
+            self.departed -= {name}
 
     def connect(self, names: Collection[str]) -> None:
         """These have a connection now, and nobody else."""
@@ -88,7 +94,8 @@ class Roster:
         lately = {
             n for n, heard in self._heard.items() if any(h.at >= oldest for h in heard.values())
         }
-        return self._connected | lately
+        came = {name for name, at in self._came.items() if at >= oldest}
+        return self._connected | lately | came
 
     def holding(self, signer: str) -> frozenset[str]:
         """Who showed a leaf below that anchor when last heard of."""

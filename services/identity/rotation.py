@@ -74,7 +74,7 @@ class Rotator:
     async def run(self) -> None:
         """Listen, contend for the lease, and drive while it is held; for ever."""
         await self._bus.listen(subjects.ack_any(), self._roster.hear)
-        await self._bus.listen(subjects.lifecycle_any(), self._roster.depart)
+        await self._bus.listen(subjects.lifecycle_any(), self._roster.enter)
         unwatch = self._reloader.current.on_change(lambda _: self._wake.set())
         try:
             await self._prepare()

@@ -4,7 +4,7 @@ import pytest
 
 from common.clock import ManualClock
 from common.contract import subjects
-from common.contract.events import Ack, Lifecycle, ShownLeaf
+from common.contract.events import Ack, Lifecycle, Phase, ShownLeaf
 from common.names import WorkloadName
 from services.identity.roster import SILENT_SECONDS, Roster, Wanted
 
@@ -124,12 +124,15 @@ def test_nobody_acknowledges_for_another() -> None:
     assert roster.present() == frozenset()
 
 
+def phase(name: Phase) -> tuple[str, Lifecycle]:
+    return "", Lifecycle(namespace="shop", workload="web", uid="u", phase=name, time=0.0)
+
+
 def test_who_stopped_in_good_order_has_departed_until_heard_of_again() -> None:
     roster = Roster(ManualClock())
     roster.hear(*ack(WEB, 6))
-    said = Lifecycle(namespace="shop", workload="web", uid="u", phase="stopped", time=0.0)
 
-    roster.depart("", said)
+    roster.enter(*phase("stopped"))
 
     assert roster.present() == frozenset()
     assert roster.departed == {WEB}
@@ -137,6 +140,17 @@ def test_who_stopped_in_good_order_has_departed_until_heard_of_again() -> None:
     roster.hear(*ack(WEB, 7))
 
     assert roster.departed == frozenset()
+
+
+def test_who_has_just_come_is_waited_for_before_the_first_acknowledgement() -> None:
+    roster = Roster(ManualClock())
+    roster.enter(*phase("stopped"))
+
+    roster.enter(*phase("started"))
+
+    assert roster.present() == {WEB}
+    assert roster.departed == frozenset()
+    assert "has said nothing lately" in lacks(roster, ADDED)
 
 
 def test_who_holds_a_leaf_below_an_anchor_is_known_even_when_silent() -> None:
