@@ -27,7 +27,7 @@ class Rotated(msgspec.Struct, frozen=True, kw_only=True):
 
 async def rotate(bus: Bus) -> Rotated:
     """Rotate the mesh's trust anchor, and wait until that is done; never raises MeshError."""
-    acknowledged, last = 0, Rotation(trust_domain="")
+    last = Rotation(trust_domain="")
     try:
         with anyio.fail_after(PATIENCE_SECONDS):
             before = await _ask(bus)
@@ -35,16 +35,16 @@ async def rotate(bus: Bus) -> Rotated:
             await bus.request(subjects.trust_change(), change, timeout=_ANSWER_SECONDS)
             while True:
                 last = await _ask(bus)
-                acknowledged = last.acknowledged or acknowledged
-                if last.completed > before.completed:
-                    return Rotated(completed=True, acknowledged=acknowledged)
+                # Who has acknowledged the last step says so again, now that nothing is under way.
+                if last.completed > before.completed and not last.waiting:
+                    return Rotated(completed=True, acknowledged=last.acknowledged)
                 await anyio.sleep(_LOOK_SECONDS)
     except (BusUnavailable, Refused) as error:
         why = str(error)
     except TimeoutError:
         waiting = ", ".join(f"{one.name} ({one.why})" for one in last.waiting)
         why = f"phase {last.phase!r} after {PATIENCE_SECONDS:g} s: {waiting or last.trouble}"
-    return Rotated(completed=False, acknowledged=acknowledged, why=why)
+    return Rotated(completed=False, acknowledged=last.acknowledged, why=why)
 
 
 async def _ask(bus: Bus) -> Rotation:
