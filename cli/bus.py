@@ -17,7 +17,7 @@ _DAY = 86_400.0
 @click.group()
 @mesh_option()
 def bus() -> None:
-    """Listen to what the mesh says. docs/subjects.md lists every subject."""
+    """Listen to what the mesh says, and say who else may. docs/subjects.md lists every subject."""
 
 
 bus.add_command(user)

@@ -13,7 +13,7 @@ from common.errors import InvalidSettings, MeshError
 
 # Name: the module in cli/ (its command is called like the name), and what `tulle --help` says of it.
 COMMANDS = {
-    "bus": "Listen to what the mesh says.",
+    "bus": "Listen to what the mesh says, and say who else may.",
     "check": "Look whether the mesh is as it should be.",
     "demo": "Run a whole mesh on this machine.",
     "edges": "Show who talks to whom, and whether they proved who they are.",

@@ -38,6 +38,10 @@ class Wire:
                         heard.append(line)
         return heard
 
+    def knock(self, **options: object) -> None:
+        """Say who one is, and wait for nothing."""
+        self._writer.write(f"CONNECT {json.dumps({'protocol': 1, **options})}\r\n".encode())
+
     async def connect(self, **options: object) -> list[str]:
         given = {"verbose": False, "pedantic": False, "protocol": 1, "headers": True, **options}
         return await self.say(f"CONNECT {json.dumps(given)}")

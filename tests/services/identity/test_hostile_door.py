@@ -5,7 +5,7 @@ import base64
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import anyio
@@ -23,7 +23,7 @@ from services.identity.authority import Authority
 from services.identity.bootstrap import bootstrap
 from services.identity.callout import Knock
 from services.identity.directory import MeshDirectory
-from services.identity.permissions import Permissions
+from services.identity.permissions import CALLOUT, Permissions
 from services.identity.tokens import issue
 from tests.support import hostile
 from tests.support.hostile import WEB
@@ -227,6 +227,31 @@ async def test_no_token_is_told_to_anybody(mesh: Mesh) -> None:
         assert signature not in everything
         assert not [data for data in stored if signature in data]
     await operator.client.close()
+
+
+async def test_the_question_that_holds_a_token_is_sealed_for_identity_alone(mesh: Mesh) -> None:
+    """Whoever stole its key to the bus hears questions in its place, and cannot read them."""
+    thief = await hostile.role(mesh, "identity")
+    heard: list[bytes] = []
+
+    async def hear(message: object) -> None:
+        heard.append(getattr(message, "data", b""))
+
+    await thief.client.subscribe(CALLOUT, "identity", cb=hear)
+    assert await thief.refused() == []
+    token = mesh.token(WorkloadName("shop", "sealed"), "web")
+    async with AsyncExitStack() as stack:
+        for _ in range(30):
+            one = await stack.enter_async_context(wire(mesh))
+            one.knock(auth_token=token)
+        await until(lambda: heard)
+    await thief.client.close()
+
+    _, claims, signature = token.split(".")
+    for question in heard:
+        assert question.startswith(b"xkv1")
+        assert claims.encode() not in question
+        assert signature.encode() not in question
 
 
 async def test_who_asks_for_another_s_certificate_is_told_nothing_by_anybody(mesh: Mesh) -> None:
