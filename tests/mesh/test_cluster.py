@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -13,9 +13,11 @@ from common.bus import Bus
 from common.contract import subjects
 from common.contract.discovery import EndpointSlice
 from common.contract.events import Ack
+from common.errors import BusUnavailable
 from common.names import ServiceName
 from demo import manifests
 from tests.support import echo
+from tests.support.command import tulle
 from tests.support.mesh import Load, RunningMesh, running_mesh
 from tests.support.nats import until
 
@@ -146,6 +148,40 @@ async def test_nodes_die_and_return_and_no_request_fails(tmp_path: Path) -> None
         assert watched.wrong == []
         assert requests.failures == []
         assert watched.told[-1][0] > watched.told[0][0] + 10
+
+
+async def test_a_rotation_reaches_every_node_and_a_node_that_restarts_finds_the_others(
+    tmp_path: Path,
+) -> None:
+    async with (
+        running_mesh(tmp_path, APPLICATION, nodes=3) as mesh,
+        mesh.bus() as bus,
+        Load(mesh.proxy_url("client-1"), "http://echo:8000/").running() as requests,
+    ):
+        await requests.wait_for(50)
+        rotated = await tulle("trust", "rotate", mesh=mesh.paths.mesh, seconds=120)
+        assert rotated.returncode == 0, rotated.stderr
+
+        # A route is made anew, by certificates that lead to the new anchor.
+        await mesh.restart("nats-2")
+        await until_all_current(bus)
+        await requests.wait_for(50)
+
+        assert requests.failures == []
+        assert all("Reloaded: tls" in mesh.log(f"nats-{n}") for n in (1, 2, 3))
+
+
+async def until_all_current(bus: Bus) -> None:
+    """Wait until every replica of the stream has what its leader has."""
+    others: list[dict[str, object]] = []
+    for _ in range(200):
+        with suppress(BusUnavailable):
+            about = (await stream(bus)).get("cluster")
+            others = about.get("replicas", []) if isinstance(about, dict) else []
+            if len(others) == 2 and all(other.get("current") for other in others):
+                return
+        await anyio.sleep(0.1)
+    raise AssertionError(f"not all replicas are current: {others}")
 
 
 def _names(numbers: tuple[int, ...]) -> frozenset[str]:
