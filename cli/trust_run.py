@@ -22,6 +22,7 @@ A = TypeVar("A", bound=msgspec.Struct)
 COLUMNS = ("NAME", "WAITED", "WHY")
 _ANSWER_SECONDS = 20.0
 _LOOK_SECONDS = 0.5
+_LAST_SECONDS = 10.0
 _SHORT = 16
 _MEANING = {
     "steady": "no rotation is under way",
@@ -79,6 +80,7 @@ async def watched(bus: Bus, completed: int, patience: float) -> tuple[Rotation, 
     """
     seen: tuple[str, frozenset[str]] | None = None
     moved = SystemClock.monotonic()
+    left: frozenset[str] = frozenset()
     while True:
         try:
             now = await _ask(bus, subjects.trust_status(), TrustQuestion())
@@ -88,9 +90,14 @@ async def watched(bus: Bus, completed: int, patience: float) -> tuple[Rotation, 
                 raise
             await anyio.sleep(_LOOK_SECONDS)
             continue
-        if now.completed > completed and now.phase == "steady":
-            return now, True
         waiting = frozenset(one.name for one in now.waiting)
+        if now.completed > completed and now.phase == "steady":
+            # Everybody says once more what is in force, now that nothing is under way.
+            if waiting <= left or SystemClock.monotonic() - moved > _LAST_SECONDS:
+                return now, True
+            await anyio.sleep(_LOOK_SECONDS)
+            continue
+        left = frozenset(now.left_behind)
         if (now.phase, waiting) != seen:
             moved = SystemClock.monotonic()
             seen = now.phase, waiting

@@ -31,6 +31,7 @@ from services.identity.permissions import CALLOUT, ROLES
 from services.identity.presence import Presence
 from services.identity.proofs import Proofs
 from services.identity.rotation import Rotator
+from services.identity.server_files import ServerFiles
 from services.identity.settings import Settings
 from services.identity.spent import Spent
 from services.identity.steps import Steps
@@ -92,12 +93,15 @@ async def main(stop: Stop) -> None:
         ]
         await bus.serve(NAME, VERSION, endpoints, queue=NAME)
         lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
+        presence = Presence(system, {mesh.user(role).public: role for role in ROLES})
+        copies = Path(settings.nats_dir) if settings.nats_dir else None
         rotator = Rotator(
             bus,
             lease,
             reloader=reloader,
             steps=Steps(mesh, where.trust_domain, settings.leaf_seconds, clock),
-            presence=Presence(system, {mesh.user(role).public: role for role in ROLES}),
+            presence=presence,
+            servers=ServerFiles(mesh, presence, journal, clock, copies=copies),
             journal=journal,
             clock=clock,
         )

@@ -49,6 +49,7 @@ class Rotator:
         reloader: Reloader,
         steps: Steps,
         presence: Presence,
+        servers: ServerFiles,
         journal: Journal,
         clock: Clock,
     ) -> None:
@@ -58,7 +59,7 @@ class Rotator:
         self._steps = steps
         self._roster = Roster(clock)
         self._presence = presence
-        self._servers = ServerFiles(steps.mesh, presence, journal, clock)
+        self._servers = servers
         self._journal = journal
         self._clock = clock
         self._backoff = Backoff(clock)

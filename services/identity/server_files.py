@@ -4,10 +4,12 @@ A server that reads its files anew lets go of everybody who came in by the callo
 there is something to read: its certificate, and in a cluster the anchors by which nodes know each other.
 """
 
+from pathlib import Path
+
 from common.clock import Clock
 from common.errors import BusUnavailable
 from services.identity import server_certificate
-from services.identity.directory import MeshDirectory
+from services.identity.directory import MeshDirectory, write
 from services.identity.journal import Journal
 from services.identity.presence import Presence
 
@@ -16,9 +18,17 @@ class ServerFiles:
     """The certificate of NATS in the mesh directory, and whether the servers have read it."""
 
     def __init__(
-        self, mesh: MeshDirectory, presence: Presence, journal: Journal, clock: Clock
+        self,
+        mesh: MeshDirectory,
+        presence: Presence,
+        journal: Journal,
+        clock: Clock,
+        *,
+        copies: Path | None = None,
     ) -> None:
+        """`copies` is a folder where the servers have the certificate, if not in the mesh directory."""
         self._mesh = mesh
+        self._copies = copies
         self._presence = presence
         self._journal = journal
         self._clock = clock
@@ -37,7 +47,7 @@ class ServerFiles:
                 serial=f"{certificate.serial_number:x}",
                 not_after=f"{certificate.not_valid_after_utc.timestamp():.0f}",
             )
-        changed = self._changed()
+        changed = max(path.stat().st_mtime for path in self._files())
         if changed == self._read:
             return ""
         try:
@@ -49,9 +59,15 @@ class ServerFiles:
         self._read = changed
         return ""
 
-    def _changed(self) -> float:
-        """When what the servers read was written last, seconds since the epoch."""
-        files = [self._mesh.server_file, self._mesh.server_key_file]
-        if self._mesh.cluster_password_file.exists():
-            files.append(self._mesh.anchors_file)
-        return max(path.stat().st_mtime for path in files)
+    def _files(self) -> list[Path]:
+        """What the servers read, the copies among it up to date."""
+        mesh = self._mesh
+        files = [mesh.server_key_file, mesh.server_file]
+        if self._copies is not None:
+            copies = [self._copies / path.name for path in files]
+            for path, copy in zip(files, copies, strict=True):
+                write(copy, mesh.read(path), path.stat().st_mode & 0o777)
+            files = copies
+        if mesh.cluster_password_file.exists():
+            files.append(mesh.anchors_file)
+        return files
