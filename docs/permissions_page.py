@@ -26,7 +26,10 @@ piece anyway: addresses, ports and identities, no secret. It cannot read another
 nor ask a stream for more than one subject at a time. NATS does not limit how many connections somebody has,
 so identity admits each workload at a bounded rate; and it does not heed the limits in the JWT of a user
 admitted by a callout, so those of the server hold for everybody: {payload} bytes a message, {subscriptions}
-subscriptions, 16 MB pending, and a connection that takes nothing for ten seconds is closed.
+subscriptions, 16 MB pending, and a connection that takes nothing for ten seconds is closed. Nor does it
+bound how fast somebody publishes: a proxy that was taken over can fill the stream of events with its own,
+so that older ones of others are gone before their day is over. They were heard when they were said, and are
+in the services' logs.
 """
 
 FAMILIES = (

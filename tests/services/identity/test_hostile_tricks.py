@@ -199,6 +199,15 @@ async def test_whoever_may_write_one_key_cannot_remove_the_others(mesh: Mesh) ->
     await injector.client.close()
 
 
+async def test_streams_have_room_for_the_mesh_and_no_more(mesh: Mesh) -> None:
+    async with mesh.role("operator") as operator:
+        limits = msgspec.json.decode(await operator.ask("$JS.API.INFO", b""))["limits"]
+
+    assert limits["max_storage"] == 4 * 1024**3
+    assert limits["max_memory"] == 64 * 1024**2
+    assert (limits["max_streams"], limits["max_consumers"]) == (16, 64)
+
+
 async def test_events_are_not_rolled_up_by_a_proxy(mesh: Mesh, web: Intruder) -> None:
     subject = subjects.lifecycle(WEB, "ready").subject
     before = await _events(mesh)
