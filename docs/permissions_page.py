@@ -29,7 +29,8 @@ admitted by a callout, so those of the server hold for everybody: {payload} byte
 subscriptions, 16 MB pending, and a connection that takes nothing for ten seconds is closed. Nor does it
 bound how fast somebody publishes: a proxy that was taken over can fill the stream of events with its own,
 so that older ones of others are gone before their day is over. They were heard when they were said, and are
-in the services' logs.
+in the services' logs. What proxies say of their workloads is in a stream apart, where each can fill its own
+place only.
 """
 
 FAMILIES = (

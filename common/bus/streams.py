@@ -11,7 +11,7 @@ import msgspec
 
 from common.bus.client import Bus
 from common.clock import Clock, SystemClock
-from common.contract.subjects import EVENTS, LEASES, STATE, TOKENS, WORKLOADS
+from common.contract.subjects import EVENTS, LEASES, LIFECYCLES, STATE, TOKENS, WORKLOADS
 from common.errors import BusUnavailable
 
 _TIMEOUT = 5.0
@@ -19,6 +19,9 @@ _NOT_FOUND = 10059
 _NAME_IN_USE = 10058
 _EVENTS_AGE = timedelta(hours=24)
 _EVENTS_BYTES = 256 * 1024 * 1024
+_MOST_WORDS = 64
+"""As many ports of a workload as destination believes to speak first."""
+_LONGEST_WORD = 4096
 _NANOSECONDS = 1_000_000_000
 _CLUSTER_REPLICAS = 3
 
@@ -51,10 +54,20 @@ CONFIGS: dict[str, Config] = {
     STATE: {**_RETAINED, "subjects": ["put.v1.discovery.>", "put.v1.mesh.>"]},
     WORKLOADS: {**_RETAINED, "subjects": ["put.v1.workload.>"]},
     EVENTS: {
-        "subjects": ["tulle.v1.events.>", "tulle.v1.learned.>", "tulle.v1.lifecycle.>"],
+        "subjects": ["tulle.v1.events.>"],
         "discard": "old",
         "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
         "max_bytes": _EVENTS_BYTES,
+        "allow_direct": True,
+    },
+    # Apart from the events, and little of each: whoever says too much must not push out who is draining.
+    LIFECYCLES: {
+        "subjects": ["tulle.v1.learned.>", "tulle.v1.lifecycle.>"],
+        "discard": "old",
+        "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
+        "max_bytes": _EVENTS_BYTES,
+        "max_msgs_per_subject": _MOST_WORDS,
+        "max_msg_size": _LONGEST_WORD,
         "allow_direct": True,
     },
     f"KV_{LEASES}": _bucket(LEASES),

@@ -1,7 +1,8 @@
 """Every subject of the mesh, each with its message. Nothing else spells a subject.
 
 State is retained by two streams: STATE for what many follow, WORKLOADS for what one proxy may read
-about itself. Events are retained by EVENTS for hours. Measurements are not retained.
+about itself. Events are retained by EVENTS for hours, what proxies say of their workloads by LIFECYCLES.
+Measurements are not retained.
 """
 
 from typing import Any
@@ -26,6 +27,7 @@ from common.names import Identity, ServiceName, WorkloadName, ip_token, token, u
 STATE = "tulle_state"
 WORKLOADS = "tulle_workloads"
 EVENTS = "tulle_events"
+LIFECYCLES = "tulle_lifecycles"
 LEASES = "tulle_leases"
 """The KV bucket that holds one key per lease."""
 TOKENS = "tulle_tokens"

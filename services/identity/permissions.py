@@ -11,7 +11,7 @@ import msgspec
 
 from common.contract import subjects
 from common.contract.events import Phase, Service
-from common.contract.subjects import EVENTS, LEASES, STATE, TOKENS, WORKLOADS
+from common.contract.subjects import EVENTS, LEASES, LIFECYCLES, STATE, TOKENS, WORKLOADS
 from common.names import Identity, WorkloadName, token
 
 Role = Literal[Service, "operator"]
@@ -25,7 +25,7 @@ NO_GROUPS = "> >"
 _CALLOUT_ANSWERS = "$SYS._INBOX.>"
 _LEASES = f"KV_{LEASES}"
 _TOKENS = f"KV_{TOKENS}"
-_SHARED = (STATE, WORKLOADS, EVENTS, _LEASES)
+_SHARED = (STATE, WORKLOADS, EVENTS, LIFECYCLES, _LEASES)
 _FRAMEWORK = ("PING", "INFO", "STATS")
 _CERTIFY = subjects.certify_any().subject
 
@@ -186,8 +186,8 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
             *("put.v1.discovery.>", "put.v1.workload.*.*", subjects.settings().written),
             *_ENSURE,
             *_lease("destination"),
-            *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS, EVENTS)),
-            *(_direct_get(stream, ">") for stream in (STATE, WORKLOADS, EVENTS)),
+            *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS, LIFECYCLES)),
+            *(_direct_get(stream, ">") for stream in (STATE, WORKLOADS)),
             _ANSWER_PEOPLE,
         ),
         (

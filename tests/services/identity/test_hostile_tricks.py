@@ -208,19 +208,39 @@ async def test_streams_have_room_for_the_mesh_and_no_more(mesh: Mesh) -> None:
     assert (limits["max_streams"], limits["max_consumers"]) == (16, 64)
 
 
-async def test_events_are_not_rolled_up_by_a_proxy(mesh: Mesh, web: Intruder) -> None:
+async def test_what_proxies_say_is_not_rolled_up_by_one_of_them(mesh: Mesh, web: Intruder) -> None:
     subject = subjects.lifecycle(WEB, "ready").subject
-    before = await _events(mesh)
+    before = await _words(mesh)
     for headers in ({"Nats-Rollup": "all"}, {"Nats-Rollup": "sub"}, {"Nats-TTL": "1s"}):
         await web.client.publish(subject, b"{}", headers=headers)
     assert await web.refused() == []
 
     await web.client.publish(subject, b"{}")
     for _ in range(500):
-        if await _events(mesh) > before:
+        if await _words(mesh) > before:
             return
         await anyio.sleep(0.01)
-    raise AssertionError(f"{before} events or fewer are left")
+    raise AssertionError(f"{before} words or fewer are left")
+
+
+async def test_whoever_says_too_much_pushes_out_their_own_words_only(
+    mesh: Mesh, web: Intruder
+) -> None:
+    other = await hostile.workload(mesh, WorkloadName("shop", "quiet"))
+    await other.client.publish("tulle.v1.lifecycle.shop.quiet.draining", b"{}")
+    assert await other.refused() == []
+    for _ in range(300):
+        await web.client.publish("tulle.v1.lifecycle.shop.web-1.ready", b"x" * 4000)
+    await web.client.publish("tulle.v1.lifecycle.shop.web-1.ready", b"y" * 5000)
+    assert await web.refused() == []
+
+    get = "$JS.API.DIRECT.GET.tulle_lifecycles.tulle.v1.lifecycle.shop."
+    async with mesh.role("operator") as operator:
+        assert await operator.ask(f"{get}quiet.draining", b"") == b"{}"
+        assert (await operator.ask(f"{get}web-1.ready", b""))[:1] == b"x"
+        info = await operator.ask("$JS.API.STREAM.INFO.tulle_lifecycles", b"")
+        assert msgspec.json.decode(info)["state"]["messages"] < 100
+    await other.client.close()
 
 
 async def test_nobody_makes_a_consumer_that_speaks_for_others(mesh: Mesh, web: Intruder) -> None:
@@ -233,9 +253,9 @@ async def test_nobody_makes_a_consumer_that_speaks_for_others(mesh: Mesh, web: I
             await who.client.close()
 
 
-async def _events(mesh: Mesh) -> int:
+async def _words(mesh: Mesh) -> int:
     async with mesh.role("operator") as operator:
-        info = await operator.ask("$JS.API.STREAM.INFO.tulle_events", b"")
+        info = await operator.ask("$JS.API.STREAM.INFO.tulle_lifecycles", b"")
         return int(msgspec.json.decode(info)["state"]["messages"])
 
 
