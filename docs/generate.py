@@ -49,7 +49,8 @@ a dot in a name is spelled `_`, an IP address has `-` for `.` and `:` (IPv6 in f
 *State* is retained: the publisher writes it under `put.v1.…` with the revision it replaces, the stream stores
 it, and only then do followers hear it under `tulle.v1.…`. Its revision is its sequence in the stream. A thing
 that is gone is a tombstone: the document with `"deleted": true`. A *topic* is heard by who listens now; the
-streams `tulle_events` and `tulle_lifecycles` keep events and lifecycles for hours. A *question* is answered by a service.
+streams `tulle_events` and `tulle_lifecycles` keep events and lifecycles for hours. A *question* is answered
+by a service.
 
 Fields may be added, never renamed or given another meaning; unknown fields are ignored.
 """
