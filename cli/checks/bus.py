@@ -34,7 +34,7 @@ BUS = Group(
     "bus",
     (
         Check(
-            "NATS lets the operator in",
+            "NATS lets us in",
             _reachable,
             "is nats-server running where bus.json says, with the configuration of this directory?",
             vital=True,

@@ -20,7 +20,7 @@ async def _readable(context: Context) -> str:
     mesh = context.mesh
     where = mesh.bus()
     mesh.anchors()
-    mesh.user("operator")
+    mesh.user("person" if where.person else "operator")
     return f"{mesh.root}: {where.trust_domain}, bus at {', '.join(where.servers)}"
 
 

@@ -72,7 +72,7 @@ async def main(stop: Stop) -> None:
     }
     admin = Admin(settings.admin_listen, routes)
     async with admin, bus, system_bus, anyio.create_task_group() as group:
-        group.start_soon(spent.prepare)
+        group.start_soon(spent.run)
         people = People(mesh.people_file)
         admission = Admission(
             Verdicts(attest), people, mesh.account(), mesh.callout(), journal, clock

@@ -28,6 +28,8 @@ AGAIN_SECONDS = 120.0
 PATIENCE_SECONDS = 5.0
 """How long a newcomer waits for a bus that cannot remember now: NATS would wait for 30 s."""
 _LOOK_AGAIN_SECONDS = 0.2
+PREPARE_SECONDS = 30.0
+"""How often to see to it that the bucket is still there."""
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +63,23 @@ async def spend(ledger: Ledger, token: str, host: str, now: float, expires: floa
 class Spent:
     """The ledger on the bus: a key for each token, written by compare-and-set, gone when the token ends."""
 
-    def __init__(self, bus: Bus, clock: Clock, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        patience: float = PATIENCE_SECONDS,
+        again: float = PREPARE_SECONDS,
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._patience = patience
+        self._again = again
+
+    async def run(self) -> None:
+        """Make sure of the bucket, now and again, for ever: a stream can be lost."""
+        while True:
+            await self.prepare()
+            await anyio.sleep(self._again)
 
     async def prepare(self) -> None:
         """Make sure of the bucket, however long that takes."""

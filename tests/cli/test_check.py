@@ -21,6 +21,7 @@ from common.contract import subjects
 from common.contract.events import Ack, ShownLeaf
 from common.names import WorkloadName
 from common.x509 import chain_pem, key_id, key_pem
+from services.identity import credentials
 from services.identity.bootstrap import bootstrap
 from services.identity.directory import MeshDirectory
 from services.identity.roots import make_anchor, make_issuer, make_server
@@ -131,6 +132,12 @@ async def test_a_certificate_of_nats_that_was_not_renewed_is_warned_of(mesh: Mes
     assert result(await found(mesh, NOW + 101 * DAYS), "NATS")[0] == "failure"
 
 
+async def test_a_person_s_folder_is_enough_to_look(mesh: MeshDirectory, tmp_path: Path) -> None:
+    credentials.add(mesh, "ada", "reader", tmp_path / "ada")
+
+    assert {f.result for f in (await found(MeshDirectory(tmp_path / "ada"))).values()} == {"ok"}
+
+
 async def _fine(_context: Context) -> str:
     return "well"
 
@@ -228,6 +235,8 @@ async def test_a_running_mesh_is_looked_at_and_its_certificates_are_shown(runnin
             return told
 
         well = await checked(ack(running, 10**15, 3600, chain), 0)
+        credentials.add(running.directory, "ada", "reader", running.work / "ada")
+        as_reader = await run_tulle("check", "-o", "short", mesh=running.work / "ada")
         shown = await run_tulle("identity", "web-1", mesh=root)
         as_json = await run_tulle("identity", "shop/web-1", "-n", "shop", "-o", "json", mesh=root)
         absent = await run_tulle("identity", "web-2", mesh=root)
@@ -237,6 +246,7 @@ async def test_a_running_mesh_is_looked_at_and_its_certificates_are_shown(runnin
         short = await run_tulle("check", "-o", "short", mesh=root)
 
     assert {finding["result"] for finding in well.values()} == {"ok"}
+    assert as_reader.returncode == 0, as_reader.stdout
     assert "shop/web-1, in 59m" in well["every workload shows a valid certificate"]["message"]
     header, row = shown.stdout.splitlines()
     assert header.split() == ["NAMESPACE", "WORKLOAD", "IDENTITY", "SERIAL", "ENDS", "CHAIN"]

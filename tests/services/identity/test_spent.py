@@ -89,6 +89,17 @@ async def test_what_is_remembered_goes_when_the_token_ends() -> None:
         await until_told(lambda: _is_first(ledger, again))
 
 
+async def test_a_bucket_that_was_lost_is_there_again() -> None:
+    async with plain_mesh() as (_, bus), anyio.create_task_group() as group:
+        ledger = Spent(bus, SystemClock(), again=0.05)
+        group.start_soon(ledger.run)
+        await ledger.first("a", FIRST, 4600.0)
+        await bus.ask(f"$JS.API.STREAM.DELETE.KV_{TOKENS}", b"")
+
+        assert await ledger.first("b", SECOND, 4600.0) == SECOND
+        group.cancel_scope.cancel()
+
+
 async def test_without_a_bus_nobody_can_tell(tmp_path: Path) -> None:
     async with plain_mesh() as (server, bus):
         ledger = Spent(bus, SystemClock(), patience=0.3)
