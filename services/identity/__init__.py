@@ -33,6 +33,7 @@ progress      how far a rotation of the anchor is
 material      what it does to the files
 steps         one step after the other, forth and back
 roster        who is there, and what each has acknowledged
+stock         how far everybody is, and whom a rotation waits for
 presence      who is connected to NATS
 rotation      drives it all, by the holder of the lease
 server_certificate   NATS's own certificate, renewed

@@ -15,7 +15,7 @@ from common.bus import Bus, Endpoint
 from common.bus.streams import ensure
 from common.clock import Clock
 from common.contract import subjects
-from common.contract.identity import Rotation, TrustChange, TrustQuestion, Waiting
+from common.contract.identity import Rotation, TrustChange, TrustQuestion
 from common.errors import BusUnavailable, InvalidSettings, Refused, RevisionConflict
 from common.lease import Lease
 from common.log import fields
@@ -24,9 +24,9 @@ from services.identity.inputs import Reloader
 from services.identity.journal import Journal
 from services.identity.presence import Presence
 from services.identity.progress import FORWARD, Step
-from services.identity.roster import Roster, Standing, Wanted
 from services.identity.server_files import ServerFiles
 from services.identity.steps import Steps
+from services.identity.stock import Stock
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,7 @@ class Rotator:
         self._lease = lease
         self._reloader = reloader
         self._steps = steps
-        self._roster = Roster(clock)
-        self._presence = presence
+        self._stock = Stock(presence, clock)
         self._servers = servers
         self._journal = journal
         self._clock = clock
@@ -67,15 +66,13 @@ class Rotator:
         self._wake = anyio.Event()
         self._trust = Kept(bus, subjects.trust(), clock)
         self._rotation = Kept(bus, subjects.rotation(), clock)
-        self._standing = Standing()
+        self._resumed = False
         self._trouble = ""
-        self._asked = -LOOK_SECONDS
-        self._since: dict[str, float] = {}
 
     async def run(self) -> None:
         """Listen, contend for the lease, and drive while it is held; for ever."""
-        await self._bus.listen(subjects.ack_any(), self._roster.hear)
-        await self._bus.listen(subjects.lifecycle_any(), self._roster.enter)
+        await self._bus.listen(subjects.ack_any(), self._stock.roster.hear)
+        await self._bus.listen(subjects.lifecycle_any(), self._stock.roster.enter)
         unwatch = self._reloader.current.on_change(lambda _: self._wake.set())
         try:
             await self._prepare()
@@ -99,7 +96,7 @@ class Rotator:
     async def _lead(self) -> None:
         self._trust = Kept(self._bus, subjects.trust(), self._clock)
         self._rotation = Kept(self._bus, subjects.rotation(), self._clock)
-        self._steps.resume()
+        self._resumed = False
         endpoints: list[Endpoint[Any, Any]] = [
             Endpoint(subjects.trust_status(), self._status),
             Endpoint(subjects.trust_change(), self._change),
@@ -129,6 +126,7 @@ class Rotator:
 
     async def _look(self) -> None:
         await self._bus.wait_connected()
+        self._resume()
         if self._steps.renew_issuer():
             await self._journal.tell("issuer-renewed", "another issuer below the same anchor")
         await self._reloader.look(self._journal)
@@ -140,6 +138,12 @@ class Rotator:
                 await self._take(FORWARD[self._steps.progress.phase])
                 self._wake.set()
         await self._publish_progress()
+
+    def _resume(self) -> None:
+        """Once for each time that the lease is ours: whoever had it before may have changed the files."""
+        if not self._resumed:
+            self._steps.resume()
+            self._resumed = True
 
     async def _publish_bundle(self) -> None:
         bundle = self._reloader.current.value.bundle
@@ -164,35 +168,24 @@ class Rotator:
             log.warning("progress not published", extra=fields(error=str(error)))
 
     async def _take_stock(self) -> None:
-        """Who is there, and how far everybody is; NATS is not asked twice within a moment."""
-        moment = self._clock.monotonic()
-        if moment - self._asked >= LOOK_SECONDS:
-            self._roster.connect(await self._presence.names())
-            self._asked = self._clock.monotonic()
-        present = self._roster.present()
-        self._steps.note(members=present)
-        names = {*self._steps.progress.members, *present} - self._roster.departed
-        wanted = Wanted.of(self._reloader.current.value.bundle, self._trust.revision)
-        self._standing = self._roster.standing(names, wanted)
-        now = self._clock.now()
-        self._since = {name: self._since.get(name, now) for name in self._standing.waiting}
+        """Who is there, and how far everybody is."""
+        present = await self._stock.look_around()
+        if self._steps.progress.phase != "steady":
+            self._steps.note(members=present)
+        bundle = self._reloader.current.value.bundle
+        self._stock.take(self._steps.progress.members, bundle, self._trust.revision)
 
     def _hindrance(self) -> str:
         """Why the next step must wait; empty if it need not."""
-        left = self._steps.progress.left_behind
-        waiting = {n: why for n, why in self._standing.waiting.items() if n not in left}
-        if waiting:
-            return _shown(waiting, self._since, self._clock.now())
-        return self._trouble
+        return self._stock.hindrance(self._steps.progress.left_behind) or self._trouble
 
     async def _take(self, step: Step, *, distrust: bool = False) -> None:
         before = self._steps.progress.phase
-        self._steps.take(step, self._roster.present(), distrust=distrust)
+        self._steps.take(step, self._stock.roster.present(), distrust=distrust)
         # Twice, because of one look it is not known whether somebody was writing meanwhile.
         await self._reloader.look(self._journal)
         await self._reloader.look(self._journal)
-        self._since = {}
-        self._standing = Standing()
+        self._stock.begin_anew()
         self._trouble = "the certificate of NATS was not seen to yet"
         phase = self._steps.progress.phase
         await self._journal.tell(
@@ -202,26 +195,34 @@ class Rotator:
 
     async def _status(self, _subject: str, _question: TrustQuestion) -> Rotation:
         async with self._lock:
-            self._trouble = await self._servers.see_to()
-            await self._take_stock()
+            await self._see()
             return self._document(always=True)
 
     async def _change(self, _subject: str, change: TrustChange) -> Rotation:
         async with self._lock:
-            self._trouble = await self._servers.see_to()
-            await self._take_stock()
-            self._leave_behind(change.leave_behind)
-            if change.step == "rotate":
-                await self._rotate(distrust=change.distrust)
-            else:
-                await self._by_hand(change.step, distrust=change.distrust)
-            if change.leave_behind:
-                self._steps.note(left_behind=change.leave_behind)
-            self._trouble = await self._servers.see_to()
-            await self._take_stock()
+            try:
+                await self._see()
+                self._leave_behind(change.leave_behind)
+                await self._obey(change)
+                await self._see()
+            except OSError as error:
+                raise Refused(f"{error.filename}: {error.strerror}") from None
             await self._publish_progress()
             self._wake.set()
             return self._document(always=True)
+
+    async def _see(self) -> None:
+        self._resume()
+        self._trouble = await self._servers.see_to()
+        await self._take_stock()
+
+    async def _obey(self, change: TrustChange) -> None:
+        if change.step == "rotate":
+            await self._rotate(distrust=change.distrust)
+        else:
+            await self._by_hand(change.step, distrust=change.distrust)
+        if change.leave_behind and self._steps.progress.phase != "steady":
+            self._steps.note(left_behind=change.leave_behind)
 
     async def _rotate(self, *, distrust: bool) -> None:
         if self._steps.progress.phase == "steady":
@@ -249,14 +250,14 @@ class Rotator:
     def _check_back(self) -> None:
         """The new anchor can only go if nobody's leaf is below it, and NATS's certificate is not."""
         progress = self._steps.progress
-        holding = self._roster.holding(progress.new) - {*progress.left_behind}
+        holding = self._stock.roster.holding(progress.new) - {*progress.left_behind}
         if progress.phase == "added" and (holding or self._trouble):
             named = ", ".join(sorted(holding)[:_NAMED]) or self._trouble
             raise Refused(f"back: not yet: leaves below the new anchor are held by: {named}")
 
     def _leave_behind(self, names: Collection[str]) -> None:
         """Who is to be left behind is remembered; raises Refused for a name that is not known."""
-        known = {*self._steps.progress.members, *self._roster.present()}
+        known = {*self._steps.progress.members, *self._stock.roster.present()}
         if unknown := sorted({*names} - known):
             raise Refused(
                 f"nobody is called {', '.join(unknown)}; expected one of {', '.join(sorted(known))}"
@@ -266,12 +267,8 @@ class Rotator:
 
     def _document(self, *, always: bool = False) -> Rotation:
         """How it is. When nothing is under way, who has not acknowledged is told only if asked for."""
-        progress, now = self._steps.progress, self._clock.now()
-        standing = self._standing if always or progress.phase != "steady" else Standing()
-        waiting = (
-            Waiting(name=name, why=why, since=self._since.get(name, now))
-            for name, why in standing.waiting.items()
-        )
+        progress = self._steps.progress
+        told = always or progress.phase != "steady"
         return Rotation(
             trust_domain=self._reloader.current.value.trust_domain,
             phase=progress.phase,
@@ -280,18 +277,8 @@ class Rotator:
             new=progress.new or self._reloader.current.value.bundle.signing,
             automatic=progress.automatic,
             left_behind=progress.left_behind,
-            acknowledged=len(standing.current),
-            waiting=tuple(waiting),
+            acknowledged=self._stock.acknowledged if told else 0,
+            waiting=self._stock.waiting if told else (),
             trouble=self._trouble,
             completed=progress.completed,
         )
-
-
-def _shown(waiting: dict[str, str], since: dict[str, float], now: float) -> str:
-    """Whom it waits for, for how long and why; not all of them if there are many."""
-    parts = [
-        f"{name} ({why}; waited for {now - since.get(name, now):.0f} s)"
-        for name, why in list(waiting.items())[:_NAMED]
-    ]
-    more = len(waiting) - len(parts)
-    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
