@@ -86,10 +86,10 @@ def test_what_does_not_end_by_itself_is_cut_after_an_hour(tmp_path: Path) -> Non
 def test_the_hour_begins_anew_with_another_anchor_that_goes(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.removed_at = 9
-    world.after(GONE_SECONDS)
+    world.after(1.0)
     world.removed_at = 15
 
-    assert world.after(1.0).cut == []
+    assert world.after(GONE_SECONDS).cut == []
 
 
 def test_when_our_leaf_has_ended_everything_is_retired_and_told_once(
