@@ -25,5 +25,7 @@ table          … as Markdown
 plot           … as SVG
 machine        what it was taken on
 hotspots       where one proxy of Tulle spends its time
+stampede       a thousand proxies at identity's door (`python -m benchmarks.stampede`)
+asking         what a program's admin port says
 sidecar        a proxy as its image has it, which can be profiled
 """

@@ -20,6 +20,15 @@ def resident_mb(pids: Iterable[int]) -> float:
     return sum(_resident_kb(Path(f"/proc/{pid}/status").read_text()) for pid in pids) * 1024 / 1e6
 
 
+def peak_mb(pid: int) -> float:
+    """The most resident memory that a process ever had, in units of 10⁶ bytes."""
+    return _kb(Path(f"/proc/{pid}/status").read_text(), "VmHWM") * 1024 / 1e6
+
+
 def _resident_kb(status: str) -> int:
-    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.M)
+    return _kb(status, "VmRSS")
+
+
+def _kb(status: str, field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.M)
     return int(found.group(1)) if found else 0

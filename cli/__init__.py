@@ -11,7 +11,14 @@ listening  hears a subject
 
 stat       tulle stat       how workloads and services did
 edges      tulle edges      who talked to whom
-bus        tulle bus sub    what is said on the bus
+bus        tulle bus        what is said on the bus
+people                      … and who may use it by name
+identity   tulle identity   which certificate each workload has
+leaves     what identity knows of them
+check      tulle check      is everything as it should be?
+checks     … and what that looks at
+trust      tulle trust      another trust anchor takes the place of the one there is
+trust_run  what that asks, and watches
 token      tulle token      lets a workload join
 version    tulle version
 demo       tulle demo       a whole mesh on this machine

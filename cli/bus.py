@@ -1,4 +1,4 @@
-"""`tulle bus sub`: what is said on the bus, as it is said."""
+"""`tulle bus`: what is said on the bus, as it is said; and who may use it by name."""
 
 import re
 import sys
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from cli.options import Duration, mesh_option, output_option
+from cli.people import user, users
 
 # NATS: tokens between dots, `*` for one, `>` for all that follow.
 _SUBJECT = re.compile(r"(?:(?:\*|[^\s.*>]+)\.)*(?:\*|>|[^\s.*>]+)")
@@ -16,7 +17,11 @@ _DAY = 86_400.0
 @click.group()
 @mesh_option()
 def bus() -> None:
-    """Listen to what the mesh says. docs/subjects.md lists every subject."""
+    """Listen to what the mesh says, and say who else may. docs/subjects.md lists every subject."""
+
+
+bus.add_command(user)
+bus.add_command(users)
 
 
 @bus.command()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--explicit", is_flag=True, help="Use http_proxy instead of intercepting connections."
 )
+@click.option("--rotate", is_flag=True, help="Replace the mesh's trust anchor in the middle of it.")
 @click.option(
     "--logs",
     type=click.Path(path_type=Path, file_okay=False),
@@ -42,6 +43,7 @@ def demo(
     file: Path | None,
     protocols: bool,
     explicit: bool,
+    rotate: bool,
     logs: Path | None,
 ) -> int:
     """Run a small application in a mesh of its own and show who talks to whom.
@@ -74,6 +76,7 @@ def demo(
             mode=mode,
             seconds=seconds,
             as_json=as_json,
+            rotate=rotate,
             logs=logs,
         )
     )

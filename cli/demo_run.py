@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from cli import mesh
+from common.bus import Bus
 from common.clock import SystemClock
 from common.config import environment
 from common.contract.telemetry import EdgeRow
@@ -23,9 +24,12 @@ from demo.messages import Ended, Stage
 from demo.observer import LIVE_SECONDS, Observer
 from demo.plan import Application
 from demo.programs import Paths
+from demo.rotation import Rotated, rotate
 from demo.session import Session, started
 from demo.supervisor import describe
 
+_ROTATE_SECONDS = 10.0
+"""When to rotate in a run that has no end of its own."""
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -36,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     seconds: float | None
     as_json: bool
+    rotate: bool
     logs: Path | None
 
 
@@ -54,6 +59,8 @@ class Demo:
         self._enough = anyio.Event()
         self._broken = False
         self._logs: Path | None = None
+        self._rotated: Rotated | None = None
+        self._errors = 0
 
     async def run(self) -> int:
         """Start, show, stop; the exit status."""
@@ -102,8 +109,13 @@ class Demo:
             click.echo(table.heading(session), err=self._options.as_json)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tell_of_ends, session)
-                with anyio.move_on_after(self._options.seconds):
-                    await self._show(session, observer)
+                async with anyio.create_task_group() as run:
+                    if self._options.rotate:
+                        run.start_soon(self._rotate, bus, observer)
+                    with anyio.move_on_after(self._options.seconds):
+                        await self._show(session, observer)
+                    if self._enough.is_set():
+                        run.cancel_scope.cancel()
                 tasks.cancel_scope.cancel()
             if self._broken:
                 return 1
@@ -112,6 +124,7 @@ class Demo:
             await session.inner.stop(everything=False)
             rows = await observer.settled(SystemClock.monotonic() - began + 60)
             rows = figures.ordered(session.layout, rows)
+            self._judge(observer.errors)
         return self._sum_up(session, rows, seconds)
 
     async def _show(self, session: Session, observer: Observer) -> None:
@@ -132,6 +145,27 @@ class Demo:
                 with anyio.move_on_after(1.0):
                     await self._enough.wait()
 
+    async def _rotate(self, bus: Bus, observer: Observer) -> None:
+        """Halfway through the run; it lasts until that is done."""
+        halfway = (self._options.seconds or 2 * _ROTATE_SECONDS) / 2
+        with anyio.move_on_after(halfway):
+            await self._enough.wait()
+            return
+        self._say("rotating the trust anchor")
+        self._errors = observer.errors
+        self._rotated = await rotate(bus)
+        if self._rotated.completed:
+            self._say(
+                f"rotated: {self._rotated.acknowledged} workloads and services have the new one"
+            )
+
+    def _judge(self, errors: int) -> None:
+        """Count what failed since the rotation began."""
+        if self._options.rotate:
+            rotated = self._rotated or Rotated(completed=False, acknowledged=0, why="not begun")
+            failed = max(0, errors - self._errors)
+            self._rotated = msgspec.structs.replace(rotated, failed_requests=failed)
+
     async def _tell_of_ends(self, session: Session) -> None:
         async for event in session.inner.events():
             if isinstance(event, Ended):
@@ -142,7 +176,7 @@ class Demo:
 
     def _sum_up(self, session: Session, rows: tuple[EdgeRow, ...], seconds: float) -> int:
         rows = figures.over(seconds, rows)
-        document = figures.document(session.layout, rows)
+        document = figures.document(session.layout, rows, self._rotated)
         if self._options.as_json:
             encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
             click.echo(encoded.decode())
@@ -150,7 +184,7 @@ class Demo:
             console = Console()
             title = f"the whole run: {seconds:.0f} seconds"
             console.print(self._table(rows, console.width, title))
-        for problem in figures.problems(session.layout, rows):
+        for problem in figures.problems(session.layout, rows, self._rotated):
             self._say(f"not as it should be: {problem}")
         if document.ok:
             self._say(

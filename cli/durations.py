@@ -23,3 +23,14 @@ def spell(seconds: float) -> str:
         if count and abs(count * length - seconds) < 1e-6:
             return f"{count}{unit}"
     return "0s"
+
+
+def about(seconds: float) -> str:
+    """A duration as a person says it, in its two largest units: `22h 14m`, `364d 3h`, `0s`."""
+    left = max(0, int(seconds))
+    words: list[str] = []
+    for unit in ("d", "h", "m", "s"):
+        count, left = divmod(left, int(UNITS[unit]))
+        if count or words:
+            words.append(f"{count}{unit}")
+    return " ".join(word for word in words[:2] if word[0] != "0") or "0s"

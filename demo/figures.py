@@ -4,6 +4,7 @@ import msgspec
 
 from common.contract.telemetry import EdgeRow
 from demo.layout import Layout
+from demo.rotation import Rotated
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     transparent: bool
     edges: tuple[Edge, ...]
+    rotation: Rotated | msgspec.UnsetType = msgspec.UNSET
+    """Only with `--rotate`."""
 
 
 def ordered(layout: Layout, rows: tuple[EdgeRow, ...]) -> tuple[EdgeRow, ...]:
@@ -61,17 +64,23 @@ def over(seconds: float, rows: tuple[EdgeRow, ...]) -> tuple[EdgeRow, ...]:
     )
 
 
-def document(layout: Layout, rows: tuple[EdgeRow, ...]) -> Document:
+def document(layout: Layout, rows: tuple[EdgeRow, ...], rotated: Rotated | None = None) -> Document:
     """The rows as a document."""
     return Document(
-        ok=not problems(layout, rows),
+        ok=not problems(layout, rows, rotated),
         transparent=layout.transparent,
         edges=tuple(_edge(row) for row in rows),
+        rotation=rotated or msgspec.UNSET,
     )
 
 
-def problems(layout: Layout, rows: tuple[EdgeRow, ...]) -> tuple[str, ...]:
-    """What is not as it should be: no traffic, a call that did not happen, an edge without mutual TLS."""
+def problems(
+    layout: Layout, rows: tuple[EdgeRow, ...], rotated: Rotated | None = None
+) -> tuple[str, ...]:
+    """What is not as it should be.
+
+    No traffic, a call that did not happen, an edge without mutual TLS, a rotation that was noticed.
+    """
     busy = [row for row in rows if carried(row)]
     calls = {
         (row.source, row.target)
@@ -89,6 +98,10 @@ def problems(layout: Layout, rows: tuple[EdgeRow, ...]) -> tuple[str, ...]:
         for row in rows
         if not row.mtls and layout.meshed(row.source) and layout.meshed(row.target)
     ]
+    if rotated is not None and not rotated.completed:
+        found.append(f"the rotation was not completed: {rotated.why}")
+    if rotated is not None and rotated.failed_requests:
+        found.append(f"{rotated.failed_requests} requests failed during or after the rotation")
     return tuple(found)
 
 

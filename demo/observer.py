@@ -21,6 +21,7 @@ class Observer:
         self._bus = bus
         self._expected = {r.name.name for r in layout.replicas if r.workload.meshed}
         self._told: dict[str, float] = {}
+        self._errors: dict[str, int] = {}
         self._news = anyio.Event()
 
     async def start(self) -> None:
@@ -52,7 +53,14 @@ class Observer:
                 before = after
         return await self.edges(window)
 
+    @property
+    def errors(self) -> int:
+        """Requests that proxies had to answer themselves, as their workloads' programs saw it."""
+        return sum(self._errors.values())
+
     def _hear(self, _subject: str, report: Report) -> None:
+        outbound = [series for series in report.series if series.direction == "outbound"]
+        self._errors[report.workload] = sum(sum(series.errors.values()) for series in outbound)
         self._told[report.workload] = report.time
         self._news.set()
         self._news = anyio.Event()

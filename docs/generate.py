@@ -1,4 +1,4 @@
-"""Write docs/subjects.md and docs/settings.md from the code, so that they cannot say anything else.
+"""Write docs/subjects.md, settings.md and permissions.md from the code, so that they cannot say anything else.
 
     python -m docs.generate      (make docs)
 
@@ -17,12 +17,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from common.config import variable
-from common.contract import discovery, events, identity, subjects, telemetry
+from common.contract import discovery, events, identity, leaves, subjects, telemetry
 from common.contract.topic import Document, Question, State, Topic
 from common.names import Identity, ServiceName, WorkloadName
+from docs import permissions_page
 
 HERE = Path(__file__).parent
-FAMILIES: tuple[ModuleType, ...] = (discovery, identity, telemetry, events)
+FAMILIES: tuple[ModuleType, ...] = (discovery, identity, leaves, telemetry, events)
 PROGRAMS = {
     "python -m proxy": "proxy.settings",
     "python -m services.identity": "services.identity.settings",
@@ -48,7 +49,8 @@ a dot in a name is spelled `_`, an IP address has `-` for `.` and `:` (IPv6 in f
 *State* is retained: the publisher writes it under `put.v1.…` with the revision it replaces, the stream stores
 it, and only then do followers hear it under `tulle.v1.…`. Its revision is its sequence in the stream. A thing
 that is gone is a tombstone: the document with `"deleted": true`. A *topic* is heard by who listens now; the
-stream `tulle_events` keeps events and lifecycles for hours. A *question* is answered by a service.
+streams `tulle_events` and `tulle_lifecycles` keep events and lifecycles for hours. A *question* is answered
+by a service.
 
 Fields may be added, never renamed or given another meaning; unknown fields are ignored.
 """
@@ -79,6 +81,12 @@ def settings_page() -> str:
         module = import_module(name)
         parts.append(f"\n## `{command}`\n\n{_settings_table(module, module.Settings)}\n")
     return "".join(parts)
+
+
+def permissions_page_() -> str:
+    """docs/permissions.md: a table for everybody who uses the bus."""
+    spelling = [function for function in _own_functions(subjects) if _spells(function)]
+    return permissions_page.page({_sampled(each)[0]: _first_line(each) for each in spelling})
 
 
 def _own_functions(module: ModuleType) -> Iterator[Callable[..., Any]]:
@@ -228,7 +236,11 @@ def _link(message: type) -> str:
     return f"[{message.__name__}](#{message.__name__.lower()})"
 
 
-PAGES = {"subjects.md": subjects_page, "settings.md": settings_page}
+PAGES = {
+    "subjects.md": subjects_page,
+    "settings.md": settings_page,
+    "permissions.md": permissions_page_,
+}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():

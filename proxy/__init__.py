@@ -12,6 +12,7 @@ redirect/    the netfilter rules that bring the traffic here
 inbound      from peers and plain clients to the application
 outbound     from the application to endpoints
 admin        /live, /ready, /metrics
+aging        no connection outlives what it was trusted by
 drain        how it leaves
 app          all of it together, started from the ground up
 """

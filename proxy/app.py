@@ -16,6 +16,7 @@ from common.contract import subjects
 from common.errors import InvalidName, InvalidSettings
 from common.lifecycle import Stop
 from proxy.admin import admin
+from proxy.aging import Aging
 from proxy.control.certify import Credentials
 from proxy.control.discovery import Discovery
 from proxy.control.kept import Kept
@@ -89,7 +90,15 @@ async def main(stop: Stop) -> None:
             return discovery.revisions() | {subject: at for subject, at in own.items() if at}
 
         errands = Errands(group, counters.fault)
-        reporter = Reporter(bus, settings, counters, discovery.settings, revisions, clock)
+        reporter = Reporter(
+            bus,
+            settings,
+            counters,
+            discovery.settings,
+            revisions,
+            credentials.shown,
+            clock,
+        )
         outbound = Outbound(
             settings,
             group=errands,
@@ -109,6 +118,8 @@ async def main(stop: Stop) -> None:
             clock=clock,
             learned=reporter.learned,
         )
+
+        aging = Aging(credentials.current, lambda: credentials.removed_at, clock, inbound, outbound)
 
         def is_ready() -> bool:
             held = credentials.current.value
@@ -147,6 +158,7 @@ async def main(stop: Stop) -> None:
                 kept.run,
                 discovery.run,
                 notices.run,
+                aging.run,
                 reporter.run_reports,
                 reporter.run_acks,
                 reporter.run_reminders,

@@ -10,6 +10,7 @@ state       retained documents: put, get, scan
 merge       which of all sightings of a document to believe
 follow      followers and their common timetable
 serve       answering requests
+gather      one question, many answers
 replay      what was said, from a stream that retained it
 keys        a key by compare-and-set, of which leases are made
 streams     what must exist in JetStream

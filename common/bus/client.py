@@ -14,6 +14,7 @@ from common.bus import serve, state
 from common.bus.admission import Admission
 from common.bus.connection import Connection, Stats
 from common.bus.follow import Follower, Followers
+from common.bus.gather import gather
 from common.bus.listening import Subscription, decoding, headers
 from common.bus.serve import Answerer, Endpoint, Service, Workers
 from common.bus.state import Revision
@@ -146,6 +147,15 @@ class Bus:
     async def ask(self, subject: str, payload: bytes, *, timeout: float = 2.0) -> bytes:
         """Ask with raw bytes, for APIs that are not ours; raises BusUnavailable."""
         return (await self.connection.request(subject, payload, timeout=timeout)).data
+
+    async def ask_all(
+        self, subject: str, payload: bytes, *, timeout: float = 2.0, quiet: float = 0.5
+    ) -> list[bytes]:
+        """Ask everybody with raw bytes, for APIs that are not ours: every answer within `timeout`.
+
+        Waits no longer than `quiet` seconds for one more. Raises BusUnavailable.
+        """
+        return await gather(self.connection, subject, payload, timeout=timeout, quiet=quiet)
 
     async def serve(
         self,

@@ -171,6 +171,11 @@ class Connection:
             raise BusUnavailable("not connected to the bus")
         return self._client
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the server that is connected now is one of several; False if there is none."""
+        return self._client is not None and self._client.clustered
+
     async def add(self, interest: Interest, *, settle: bool = False) -> None:
         """Attach `interest` now, if connected, and to every later connection.
 

@@ -1,11 +1,14 @@
 """nats-py's client with some things put right that it does not let its callers say."""
 
+import asyncio
 import ssl
 from contextlib import suppress
 
 import anyio
-from nats.aio.client import Client
-from nats.errors import SecureConnRequiredError
+from nats.aio.client import PONG_PROTO, Client
+from nats.errors import Error, SecureConnRequiredError
+
+from common import nats_version
 
 
 class Guarded(Client):
@@ -13,7 +16,10 @@ class Guarded(Client):
 
     It says nothing to a server that does without TLS where that is demanded: NATS begins in the clear and
     the server says whether TLS follows. nats-py believes it, so whoever can answer in the server's
-    place could ask for our token in the clear.
+    place could ask for our token in the clear. Nor does it to a server that is too old for us.
+
+    It is connected when the server says so. A server that takes more than two seconds to admit us asks first
+    whether we are still there; nats-py takes that for the answer, and then never sends a word.
 
     `ended` is set whenever the connection ends: with unsent data nats-py fails, or waits for ever, while
     it closes, and then calls nobody back. `abort` does what it has left undone.
@@ -30,6 +36,11 @@ class Guarded(Client):
         """What nats-py takes when it begins a TLS handshake, and only then."""
         self._secured = True
         return super().ssl_context
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several that know each other."""
+        return bool(self._server_info.get("cluster"))
 
     async def settle(self, timeout: int) -> None:
         """Wait until the server has read all that was said before."""
@@ -49,9 +60,31 @@ class Guarded(Client):
     def _connect_command(self) -> bytes:
         if self._demands_tls and not self._secured:
             raise SecureConnRequiredError
+        nats_version.check(str(self._server_info.get("version", "")))
         if self._secured:
             self._end_without_a_warning()
         return super()._connect_command()
+
+    async def _process_connect_init(self) -> None:
+        await super()._process_connect_init()
+        if self._status == Client.CONNECTING:
+            # Nothing has been awaited since: the tasks that read and write have not begun.
+            self._status = Client.CONNECTED
+            await self._wait_until_admitted()
+
+    async def _wait_until_admitted(self) -> None:
+        """Answer whatever the server said first, and wait for the PONG; raises nats.errors.Error."""
+        admitted = asyncio.get_running_loop().create_future()
+        self._pongs.append(admitted)
+        assert self._transport is not None
+        self._transport.write(PONG_PROTO)
+        ended = asyncio.ensure_future(self.ended.wait())
+        try:
+            await asyncio.wait((admitted, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+        if not admitted.done():
+            raise self._err or Error("nats: closed by the server")
 
     def _end_without_a_warning(self) -> None:
         """Tell nats-py's half-closable stream that it is TLS now, which cannot be.

@@ -3,6 +3,7 @@
 Any publisher makes sure of them at its start; several may do so at once.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 
 from common.bus.client import Bus
 from common.clock import Clock, SystemClock
-from common.contract.subjects import EVENTS, LEASES, STATE, WORKLOADS
+from common.contract.subjects import EVENTS, LEASES, LIFECYCLES, STATE, TOKENS, WORKLOADS
 from common.errors import BusUnavailable
 
 _TIMEOUT = 5.0
@@ -18,7 +19,11 @@ _NOT_FOUND = 10059
 _NAME_IN_USE = 10058
 _EVENTS_AGE = timedelta(hours=24)
 _EVENTS_BYTES = 256 * 1024 * 1024
+_MOST_WORDS = 64
+"""As many ports of a workload as destination believes to speak first."""
+_LONGEST_WORD = 4096
 _NANOSECONDS = 1_000_000_000
+_CLUSTER_REPLICAS = 3
 
 Config = dict[str, Any]
 
@@ -30,46 +35,75 @@ _RETAINED: Config = {
     "republish": {"src": "put.v1.>", "dest": "tulle.v1.>"},
 }
 
+
+def _bucket(name: str) -> Config:
+    """A KV bucket is a stream of this shape (NATS ADR-8); each key may have its own time to live."""
+    return {
+        "subjects": [f"$KV.{name}.>"],
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        # Whoever may write one key could remove all others with the header of a rollup.
+        "allow_rollup_hdrs": False,
+        "deny_delete": True,
+    }
+
+
 CONFIGS: dict[str, Config] = {
     STATE: {**_RETAINED, "subjects": ["put.v1.discovery.>", "put.v1.mesh.>"]},
     WORKLOADS: {**_RETAINED, "subjects": ["put.v1.workload.>"]},
     EVENTS: {
-        "subjects": ["tulle.v1.events.>", "tulle.v1.learned.>", "tulle.v1.lifecycle.>"],
+        "subjects": ["tulle.v1.events.>"],
         "discard": "old",
         "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
         "max_bytes": _EVENTS_BYTES,
         "allow_direct": True,
     },
-    # A KV bucket is a stream of this shape (NATS ADR-8); each key may have its own time to live.
-    f"KV_{LEASES}": {
-        "subjects": [f"$KV.{LEASES}.>"],
-        "max_msgs_per_subject": 1,
-        "discard": "new",
+    # Apart from the events, and little of each: whoever says too much must not push out who is draining.
+    LIFECYCLES: {
+        "subjects": ["tulle.v1.learned.>", "tulle.v1.lifecycle.>"],
+        "discard": "old",
+        "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
+        "max_bytes": _EVENTS_BYTES,
+        "max_msgs_per_subject": _MOST_WORDS,
+        "max_msg_size": _LONGEST_WORD,
         "allow_direct": True,
-        "allow_msg_ttl": True,
-        "allow_rollup_hdrs": True,
-        "deny_delete": True,
     },
+    f"KV_{LEASES}": _bucket(LEASES),
 }
 """The streams of the mesh by name, as JetStream's API spells them."""
+OF_IDENTITY: dict[str, Config] = {f"KV_{TOKENS}": _bucket(TOKENS)}
+"""What identity alone may make and read."""
 
 
-async def ensure(bus: Bus, *, replicas: int = 1, clock: Clock | None = None) -> None:
-    """Create what is missing, with so many replicas, and update what is configured otherwise.
+async def ensure(
+    bus: Bus,
+    configs: Mapping[str, Config] = CONFIGS,
+    *,
+    replicas: int | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Create what is missing of `configs`; update what is configured otherwise or has too few replicas.
 
-    A stream begins above all sequences that a lost one of its name can have reached: the clock in
-    milliseconds. So followers of the old one obey the new one. Raises BusUnavailable.
+    Unless told, there are three replicas where NATS is a cluster, and one where it is not. A stream begins
+    above all sequences that a lost one of its name can have reached: the clock in milliseconds. So
+    followers of the old one obey the new one. Raises BusUnavailable.
     """
     first = int((clock or SystemClock()).now() * 1000)
-    for name, config in CONFIGS.items():
+    if replicas is None:
+        replicas = _CLUSTER_REPLICAS if bus.connection.clustered else 1
+    for name, config in configs.items():
         current = await _ask(bus, "INFO", name, {}, accept=_NOT_FOUND)
         if current is None:
             created = {**config, "storage": "file", "num_replicas": replicas, "first_seq": first}
             current = await _ask(bus, "CREATE", name, created, accept=_NAME_IN_USE)
         if current is None:  # somebody else was faster
             current = await _ask(bus, "INFO", name, {})
-        if current is not None and _differs(current, config):
-            await _ask(bus, "UPDATE", name, {**current, **config})
+        if current is not None:
+            wanted = {**config, "num_replicas": max(replicas, current.get("num_replicas", 1))}
+            if _differs(current, wanted):
+                await _ask(bus, "UPDATE", name, {**current, **wanted})
 
 
 class _ApiError(msgspec.Struct):

@@ -5,7 +5,8 @@ from typing import Literal
 import msgspec
 
 Phase = Literal["started", "ready", "draining", "stopped"]
-Component = Literal["identity", "destination", "injector", "telemetry", "proxy"]
+Service = Literal["identity", "destination", "injector", "telemetry"]
+Component = Literal[Service, "proxy"]
 
 
 class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +40,21 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = {}
 
 
+class ShownLeaf(msgspec.Struct, frozen=True, kw_only=True):
+    """The leaf that a workload shows now."""
+
+    serial: str
+    """Hexadecimal."""
+    identity: str
+    """SPIFFE ID."""
+    not_after: float
+    """When it ends, seconds since the epoch."""
+    signed_by: tuple[str, ...] = ()
+    """Key identifiers of who signed it and, one after the other, the rest of its chain; hexadecimal."""
+
+
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
-    """Which revisions are in force at a proxy now; said on change and every ten seconds."""
+    """Which revisions are in force at a proxy, or a service, now; said on change and every ten seconds."""
 
     namespace: str
     workload: str
@@ -48,3 +62,5 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     revisions: dict[str, int]
     """Stream sequence by subject."""
     time: float
+    leaf: ShownLeaf | None = None
+    """None: it holds none, as services do."""

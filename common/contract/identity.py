@@ -1,5 +1,7 @@
 """Who is who: what proxies ask of the identity service, and whom the mesh trusts."""
 
+from typing import Literal
+
 import msgspec
 
 from common.contract.topic import Document
@@ -36,9 +38,65 @@ class CertifyReply(msgspec.Struct, frozen=True, kw_only=True):
     """When the leaf expires, seconds since the epoch."""
 
 
+RotationPhase = Literal["steady", "added", "switched", "removed"]
+"""Where a rotation of the trust anchor is: not under way; the new anchor is trusted as well; leaves are
+signed below the new one; the old one is no longer trusted."""
+
+
 class TrustBundle(Document, frozen=True, kw_only=True):
     """The trust anchors that everybody accepts now."""
 
     trust_domain: str
     anchors: tuple[str, ...]
     """Certificates, PEM."""
+    signing: str = ""
+    """Key identifier of the anchor below which leaves are signed now: who holds another leaf renews it."""
+    phase: RotationPhase = "steady"
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody whom a rotation waits for."""
+
+    name: str
+    """`namespace/workload`, or `_/` and the name of a service."""
+    why: str
+    since: float
+    """Since when it is waited for, seconds since the epoch."""
+
+
+class Rotation(Document, frozen=True, kw_only=True):
+    """How far a rotation of the trust anchor is. Nothing secret: keys lie in the mesh directory."""
+
+    trust_domain: str
+    phase: RotationPhase = "steady"
+    since: float = 0.0
+    """When this phase began, seconds since the epoch."""
+    old: str = ""
+    """Key identifier of the anchor that goes; empty if none does."""
+    new: str = ""
+    """Key identifier of the anchor that comes; of the one there is if none does."""
+    automatic: bool = False
+    """Goes on by itself as soon as everybody has acknowledged."""
+    left_behind: tuple[str, ...] = ()
+    """Who is not waited for."""
+    acknowledged: int = 0
+    """How many of those who are there have this phase's bundle in force, and a leaf that goes with it."""
+    waiting: tuple[Waiting, ...] = ()
+    trouble: str = ""
+    """What else it waits for, such as a NATS server that did not reload; empty if nothing."""
+    completed: int = 0
+    """Rotations that were completed in this mesh directory."""
+
+
+class TrustQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """How is it?"""
+
+
+class TrustChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Go one step, or all: only an operator may ask for that."""
+
+    step: Literal["rotate", "add", "switch", "remove", "finish", "back"]
+    leave_behind: tuple[str, ...] = ()
+    """Who is not waited for from now on, in this rotation."""
+    distrust: bool = False
+    """The old anchor's key may be known to others: it vouches for nothing, and opens no door afterwards."""

@@ -1,14 +1,24 @@
 """Every subject of the mesh, each with its message. Nothing else spells a subject.
 
 State is retained by two streams: STATE for what many follow, WORKLOADS for what one proxy may read
-about itself. Events are retained by EVENTS for hours. Measurements are not retained.
+about itself. Events are retained by EVENTS for hours, what proxies say of their workloads by LIFECYCLES.
+Measurements are not retained.
 """
 
 from typing import Any
 
+from common.contract import events
 from common.contract.discovery import Address, EndpointSlice, Service, Settings, Workload
-from common.contract.events import Ack, Component, Event, Learned, Lifecycle, Phase
-from common.contract.identity import CertifyReply, CertifyRequest, TrustBundle
+from common.contract.events import Ack, Event, Learned, Lifecycle, Phase
+from common.contract.identity import (
+    CertifyReply,
+    CertifyRequest,
+    Rotation,
+    TrustBundle,
+    TrustChange,
+    TrustQuestion,
+)
+from common.contract.leaves import LeavesQuestion, LeavesReply
 from common.contract.telemetry import EdgesReply, EdgesRequest, Report, StatReply, StatRequest
 from common.contract.topic import Question, State, Topic
 from common.errors import InvalidName
@@ -17,8 +27,11 @@ from common.names import Identity, ServiceName, WorkloadName, ip_token, token, u
 STATE = "tulle_state"
 WORKLOADS = "tulle_workloads"
 EVENTS = "tulle_events"
+LIFECYCLES = "tulle_lifecycles"
 LEASES = "tulle_leases"
 """The KV bucket that holds one key per lease."""
+TOKENS = "tulle_tokens"
+"""The KV bucket in which identity remembers join tokens that were used."""
 EVERYTHING = "tulle.v1.>"
 
 
@@ -57,6 +70,26 @@ def discovery_any() -> tuple[State[Any], ...]:
 def trust() -> State[TrustBundle]:
     """Where identity publishes the trust anchors."""
     return State(STATE, "tulle.v1.mesh.trust", TrustBundle)
+
+
+def rotation() -> State[Rotation]:
+    """Where identity says how far a rotation of the trust anchor is."""
+    return State(STATE, "tulle.v1.mesh.rotation", Rotation)
+
+
+def trust_status() -> Question[TrustQuestion, Rotation]:
+    """Ask identity how far a rotation is, and whom it waits for."""
+    return Question("tulle.v1.identity.trust.status", TrustQuestion, Rotation)
+
+
+def trust_change() -> Question[TrustChange, Rotation]:
+    """Ask identity for a step of a rotation; the bus lets only operators ask."""
+    return Question("tulle.v1.identity.trust.change", TrustChange, Rotation)
+
+
+def leaves() -> Question[LeavesQuestion, LeavesReply]:
+    """Ask identity which leaf each workload shows now, and what signs them."""
+    return Question("tulle.v1.identity.leaves", LeavesQuestion, LeavesReply)
 
 
 def settings() -> State[Settings]:
@@ -101,6 +134,11 @@ def role_inbox(role: str) -> str:
     return f"_INBOX._.{role}"
 
 
+def person_inbox(name: str) -> str:
+    """The prefix of the subjects on which a named person is answered."""
+    return f"_INBOX._.person.{token(name)}"
+
+
 def lifecycle(name: WorkloadName, phase: Phase) -> Topic[Lifecycle]:
     """Where a proxy says which phase of its life it entered."""
     subject = f"tulle.v1.lifecycle.{name.namespace}.{token(name.name)}.{phase}"
@@ -122,14 +160,42 @@ def learned_any() -> Topic[Learned]:
     return Topic("tulle.v1.learned.*.*", Learned)
 
 
-def event(component: Component, what: str) -> Topic[Event]:
-    """Where a component tells people what happened."""
+def event(component: events.Service, what: str) -> Topic[Event]:
+    """Where a service tells people what happened."""
     return Topic(f"tulle.v1.events.{component}.{what}", Event)
+
+
+def proxy_event(name: WorkloadName, what: str) -> Topic[Event]:
+    """Where a proxy tells people what happened; the bus lets none speak as another."""
+    return Topic(f"tulle.v1.events.proxy.{name.namespace}.{token(name.name)}.{what}", Event)
+
+
+def proxy_event_any() -> Topic[Event]:
+    """What all proxies tell."""
+    return Topic("tulle.v1.events.proxy.*.*.*", Event)
 
 
 def ack(name: WorkloadName) -> Topic[Ack]:
     """Where a proxy says which revisions it has in force."""
     return Topic(f"tulle.v1.ack.{name.namespace}.{token(name.name)}", Ack)
+
+
+def role_ack(role: str) -> Topic[Ack]:
+    """Where a service says which revisions it has in force. No namespace is called `_`."""
+    return Topic(f"tulle.v1.ack._.{role}", Ack)
+
+
+def ack_any() -> Topic[Ack]:
+    """What identity and destination hear: every `ack`."""
+    return Topic("tulle.v1.ack.*.*", Ack)
+
+
+def who_acknowledges(subject: str) -> WorkloadName | None:
+    """The workload that says an `ack` on a subject, for which the bus vouches; None for a service."""
+    match subject.split("."):
+        case ["tulle", "v1", "ack", namespace, name] if namespace != "_":
+            return WorkloadName(namespace, untoken(name))
+    return None
 
 
 def metrics(name: WorkloadName) -> Topic[Report]:

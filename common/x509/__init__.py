@@ -14,11 +14,15 @@ checked once is checked at every connection.
 
 from common.x509.certificates import (
     BACKDATED,
+    anchor_of,
     chain_pem,
+    first_of,
     holder,
+    key_id,
     load_certificates,
     load_der,
     moment,
+    signed_by,
     signing_request,
     verified,
 )
@@ -36,13 +40,16 @@ from common.x509.tls import ALPN, bus_context, client_context, peer_identity, se
 __all__ = [
     "ALPN",
     "BACKDATED",
+    "anchor_of",
     "bus_context",
     "chain_pem",
     "client_context",
     "fingerprint",
+    "first_of",
     "generate_key",
     "holder",
     "is_p256",
+    "key_id",
     "key_pem",
     "load_certificates",
     "load_der",
@@ -52,6 +59,7 @@ __all__ = [
     "peer_identity",
     "public_pem",
     "server_context",
+    "signed_by",
     "signing_request",
     "verified",
 ]

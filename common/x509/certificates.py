@@ -114,3 +114,34 @@ def moment(leaf: x509.Certificate, part: float) -> float:
     """When that part of the leaf's life is over, in seconds since the epoch: 0 is its signing, 1 its end."""
     signed = leaf.not_valid_before_utc.timestamp() + BACKDATED
     return signed + part * (leaf.not_valid_after_utc.timestamp() - signed)
+
+
+def key_id(certificate: x509.Certificate) -> str:
+    """What names a certificate's key: its subject key identifier, hexadecimal (RFC 5280 §4.2.1.2)."""
+    try:
+        own = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        own = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+    return own.digest.hex()
+
+
+def signed_by(certificate: x509.Certificate) -> str:
+    """What names the key that signed it, hexadecimal; empty if it does not say (RFC 5280 §4.2.1.1)."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return ""
+    return (found.key_identifier or b"").hex()
+
+
+def anchor_of(chain: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]) -> str:
+    """The key identifier of the anchor to which a chain leads first; empty if it names none of them.
+
+    An anchor that is vouched for by another one stands in the chain as well: what it is below counts first.
+    """
+    return first_of([signed_by(one) for one in chain], [key_id(anchor) for anchor in anchors])
+
+
+def first_of(signers: Sequence[str], anchors: Sequence[str]) -> str:
+    """The same, of key identifiers."""
+    return next((signer for signer in signers if signer in anchors), "")

@@ -20,6 +20,7 @@ from common.backoff import Backoff
 from common.bus import Bus
 from common.clock import Clock, SystemClock
 from common.contract import subjects
+from common.contract.events import ShownLeaf
 from common.contract.identity import CertifyRequest, TrustBundle
 from common.errors import (
     BusUnavailable,
@@ -52,6 +53,8 @@ RENEW_AT = 0.7
 _RENEW_SPREAD = 0.03
 """A thousand proxies that were certified together do not come back together."""
 _LOOK_SECONDS = 5.0
+_ANOTHER_SECONDS = 2.0
+"""When another anchor signs: within so many seconds everybody asks for another leaf."""
 _CERTIFY_SECONDS = 10.0
 
 
@@ -80,6 +83,9 @@ class Credentials:
         self._clock = clock or SystemClock()
         self._backoff = Backoff(self._clock, first=0.5, most=30.0)
         self._renew_at = RENEW_AT
+        self._another_at = float("inf")
+        """When to ask for a leaf below another anchor, seconds since the epoch."""
+        self._wake = anyio.Event()
         self._doubted = False
         """The last proof has opened no door yet."""
         try:
@@ -93,6 +99,16 @@ class Credentials:
     def trust_revision(self) -> int:
         """The revision of the trust bundle in force; 0: what the proxy was started with."""
         return self._trust.revision
+
+    def shown(self) -> ShownLeaf | None:
+        """What may be told of the leaf; None without one."""
+        held = self.current.value
+        return held.shown if held else None
+
+    @property
+    def removed_at(self) -> int:
+        """The trust bundle from which on an anchor is gone that was there before; 0: none is."""
+        return self._trust.removed_at
 
     def bus_context(self) -> ssl.SSLContext:
         """What the bus is connected to with, now."""
@@ -120,7 +136,9 @@ class Credentials:
         try:
             while True:
                 if (left := self._seconds_to_renewal()) > 0:
-                    await anyio.sleep(min(left, _LOOK_SECONDS))
+                    with anyio.move_on_after(min(left, _LOOK_SECONDS)):
+                        await self._wake.wait()
+                    self._wake = anyio.Event()
                     continue
                 await bus.wait_connected()
                 await self._renew(bus)
@@ -155,7 +173,9 @@ class Credentials:
         reply = await bus.request(question, request, timeout=_CERTIFY_SECONDS)
         held = self._hold(key, [load_der(der) for der in reply.chain])
         self._renew_at = RENEW_AT + _RENEW_SPREAD * self._clock.random()
+        self._another_at = float("inf")
         self.current.set(held)
+        self._see_whether_it_fits(held)
         self.renewals += 1
         serial = f"{held.chain[0].serial_number:x}"
         lives = f"{held.not_after - self._clock.now():.0f}s"
@@ -190,19 +210,31 @@ class Credentials:
         if not self._trust.update(bundle, revision):
             return
         held = self.current.value
-        if held is not None:
-            try:
-                self.current.set(self._hold(held.key, held.chain))
-            except InvalidCertificate as error:
-                # Peers that trust only the new anchors will refuse us: ask at once for another leaf.
-                log.warning("certificate no longer trusted", extra=fields(error=error))
-                self._renew_at = 0.0
+        if held is None:
+            return
+        self._see_whether_it_fits(held)
+        try:
+            self.current.set(self._hold(held.key, held.chain))
+        except InvalidCertificate as error:
+            # Peers that trust only the new anchors will refuse us: ask at once for another leaf.
+            log.warning("certificate no longer trusted", extra=fields(error=error))
+            self._renew_at = 0.0
+            self._wake.set()
+
+    def _see_whether_it_fits(self, held: Held) -> None:
+        """Another anchor signs now: everybody needs another leaf soon, but not all at once."""
+        if self._trust.fits(held.chain):
+            self._another_at = float("inf")
+        elif self._another_at == float("inf"):
+            self._another_at = self._clock.now() + _ANOTHER_SECONDS * self._clock.random()
+            self._wake.set()
 
     def _seconds_to_renewal(self) -> float:
         held = self.current.value
         if held is None:
             return 0.0
-        return moment(held.chain[0], self._renew_at) - self._clock.now()
+        due = min(moment(held.chain[0], self._renew_at), self._another_at)
+        return due - self._clock.now()
 
     def _join_token(self) -> str:
         if self._token_file is None:

@@ -3,12 +3,14 @@
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from common import jwt
+from common.contract.events import ShownLeaf
 from common.contract.identity import PROOF_AUDIENCE, PROOF_SECONDS, Proof
 from common.errors import InvalidCertificate
 from common.names import Identity, WorkloadName
@@ -18,6 +20,7 @@ from common.x509 import (
     holder,
     key_pem,
     server_context,
+    signed_by,
     verified,
 )
 from proxy.control.trust import Trust
@@ -46,6 +49,16 @@ class Held:
     def pem(self) -> bytes:
         """Key and chain as they are kept: in one piece, so that they always belong together."""
         return key_pem(self.key) + chain_pem(self.chain)
+
+    @cached_property
+    def shown(self) -> ShownLeaf:
+        """What may be told of the leaf."""
+        return ShownLeaf(
+            serial=f"{self.chain[0].serial_number:x}",
+            identity=str(self.identity),
+            not_after=self.not_after,
+            signed_by=tuple(signed_by(one) for one in self.chain),
+        )
 
     def proof(self, now: float) -> str:
         """A token that shows, for a minute, that we hold the key of the leaf."""

@@ -88,7 +88,7 @@ class Notices:
             while self._waiting:
                 await self._bus.wait_connected()
                 event = self._waiting[0]
-                if not await self._bus.publish(subjects.event("proxy", event.what), event):
+                if not await self._bus.publish(subjects.proxy_event(self._name, event.what), event):
                     await anyio.sleep(0.1)
                 elif self._waiting and self._waiting[0] is event:
                     self._waiting.popleft()

@@ -9,7 +9,7 @@ from common.bus import Bus
 from common.clock import Clock
 from common.contract import subjects
 from common.contract.discovery import Settings as MeshSettings
-from common.contract.events import Ack, Learned, Lifecycle, Phase
+from common.contract.events import Ack, Learned, Lifecycle, Phase, ShownLeaf
 from common.latest import Latest
 from common.log import fields
 from proxy.observe.counters import Counters, report
@@ -34,6 +34,7 @@ class Reporter:
         counters: Counters,
         mesh: Latest[MeshSettings],
         revisions: Callable[[], dict[str, int]],
+        leaf: Callable[[], ShownLeaf | None],
         clock: Clock,
     ) -> None:
         self._bus = bus
@@ -41,6 +42,7 @@ class Reporter:
         self._counters = counters
         self._mesh = mesh
         self._revisions = revisions
+        self._leaf = leaf
         self._clock = clock
         self.started = clock.now()
         self._phase: Phase = "started"
@@ -104,15 +106,17 @@ class Reporter:
                 self._counters.forget_idle(now)
 
     async def run_acks(self) -> None:
-        """Say which revisions are in force, when they change and every ACK_SECONDS, for ever."""
-        said: dict[str, int] = {}
+        """Say what is in force, when it changes, when the bus is back, and every ACK_SECONDS, for ever."""
+        said: tuple[dict[str, int], ShownLeaf | None] | None = None
         due = 0.0
         while True:
             now = self._clock.monotonic()
-            revisions = self._revisions()
-            if revisions != said or now >= due:
-                await self._bus.publish(subjects.ack(self._settings.name), self._ack(revisions))
-                said, due = revisions, now + ACK_SECONDS
+            in_force = self._revisions(), self._leaf()
+            if in_force != said or now >= due:
+                heard = await self._bus.publish(
+                    subjects.ack(self._settings.name), self._ack(*in_force)
+                )
+                said, due = in_force if heard else None, now + ACK_SECONDS
             while self._untold:
                 await self._tell_learned(self._untold.pop())
             await anyio.sleep(_LOOK_SECONDS)
@@ -128,11 +132,12 @@ class Reporter:
         log.info("the application speaks first", extra=fields(port=port))
         await self._bus.publish(subjects.learned(self._settings.name), message)
 
-    def _ack(self, revisions: dict[str, int]) -> Ack:
+    def _ack(self, revisions: dict[str, int], leaf: ShownLeaf | None) -> Ack:
         return Ack(
             namespace=self._settings.namespace,
             workload=self._settings.workload,
             uid=self._settings.uid,
             revisions=revisions,
+            leaf=leaf,
             time=self._clock.now(),
         )

@@ -2,6 +2,8 @@
 
 import logging
 import ssl
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,7 @@ from common.contract.identity import TrustBundle
 from common.errors import InvalidCertificate, InvalidSettings
 from common.files import replace
 from common.log import fields
-from common.x509 import bus_context, load_certificates
+from common.x509 import anchor_of, bus_context, load_certificates
 
 log = logging.getLogger(__name__)
 
@@ -32,24 +34,31 @@ class Trust:
     def __init__(self, trust_domain: str, state_dir: Path, anchors_file: Path) -> None:
         self._trust_domain = trust_domain
         self._path = state_dir / TRUST_FILE
+        self._anchors_file = anchors_file
         self._given = _given(anchors_file)
-        self._bus_context: ssl.SSLContext | None = None
         self.revision = 0
         """Of the bundle in force; 0: what the proxy was started with."""
+        self.signing = ""
+        """Key identifier of the anchor below which leaves are signed now; empty if that is not known."""
+        self.removed_at = 0
+        """The first revision that this process saw without an anchor that was there before; 0: none was."""
         self.pem = self._given
         self.anchors: list[x509.Certificate] = load_certificates(self._given.encode())
         self._reload()
 
     def bus_context(self) -> ssl.SSLContext:
-        """What the bus is connected to with, made once for each bundle.
+        """What the next connection to the bus is made with.
 
-        The bus may be believed on the word of the bundle, or of the file that the proxy was started with:
-        whoever was away during a rotation finds back with a new file.
+        The bus may be believed on the word of the bundle, or of the file that the proxy was started with,
+        as it is now: whoever was away during a rotation finds back with a new file.
         """
-        if self._bus_context is None:
-            both = self.pem if self.pem == self._given else self.pem + self._given
-            self._bus_context = bus_context(both)
-        return self._bus_context
+        with suppress(InvalidSettings):
+            self._given = _given(self._anchors_file)
+        return bus_context(self.pem if self.pem == self._given else self.pem + self._given)
+
+    def fits(self, chain: Sequence[x509.Certificate]) -> bool:
+        """Whether a leaf is below the anchor that signs now: if not, another is to be had."""
+        return not self.signing or anchor_of(chain, self.anchors) == self.signing
 
     def update(self, bundle: TrustBundle | None, revision: int) -> bool:
         """Take a newer bundle into force, and keep it; False if it is not to be used."""
@@ -79,7 +88,10 @@ class Trust:
         anchors = load_certificates(pem.encode())
         bus_context(pem)  # OpenSSL can read them too
         changed = anchors != self.anchors
-        self.pem, self.anchors, self.revision, self._bus_context = pem, anchors, revision, None
+        if any(anchor not in anchors for anchor in self.anchors):
+            self.removed_at = revision
+        self.pem, self.anchors = pem, anchors
+        self.revision, self.signing = revision, bundle.signing
         return changed
 
     def _reload(self) -> None:

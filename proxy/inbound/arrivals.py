@@ -33,6 +33,7 @@ from proxy.transport import header
 from proxy.transport.accept import Arrival, Listener
 from proxy.transport.connect import Connector
 from proxy.transport.detect import Protocol
+from proxy.transport.sealed import Sealed
 from proxy.transport.stream import Stream, pause
 from proxy.transport.sweep import NEVER, Sweep
 from proxy.transport.tls import Tls
@@ -66,6 +67,7 @@ class Inbound:
         host, port = split_listen(settings.inbound_listen)
         connector = Connector(settings.mark, settings.inbound_connect_seconds)
         self.sessions = Sessions()
+        self._sealed = Sealed()
         self.carrier = Carrier(group, sweep, IDLE_SECONDS)
         to_application = Connector(
             settings.mark, settings.inbound_connect_seconds, receive_buffer=RECEIVE_BUFFER
@@ -105,6 +107,14 @@ class Inbound:
         """Take no new connections, and let those that are open end."""
         await self.listener.stop()
         self.sessions.drain()
+
+    def retire_before(self, revision: int) -> None:
+        """Let sessions of peers that began under an older trust bundle end, once nothing is on its way."""
+        self.sessions.drain_before(revision)
+
+    def cut_before(self, revision: int) -> int:
+        """End what is left of them now; says how many connections that were."""
+        return self._sealed.abort_before(revision)
 
     def cut_off(self, error: Refusal) -> None:
         """End what is open; requests without a response get this one."""
@@ -154,10 +164,11 @@ class Inbound:
     def _shake_hands(self, arrival: Arrival) -> None:
         held = self._credentials.value
         if held is None or not held.valid(self._clock.now()):
-            self._reject(arrival, "no valid certificate to show")
+            self._reject(arrival, "no certificate to show" if held is None else "ours has expired")
             return
         greeting = _Greeting(self, arrival)
         tls = Tls(held.server_context, greeting.ready)
+        self._sealed.add(tls, held.trust_revision)
         greeting.stream = tls
         self._sweep.add(greeting)
         arrival.transport.set_protocol(tls)

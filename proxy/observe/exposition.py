@@ -6,6 +6,7 @@ own tables do. Names and labels are those that users of today's meshes have dash
 
 import os
 import resource
+import ssl
 from collections.abc import Iterable, Mapping
 
 from common.contract.telemetry import BUCKETS_MS, Series
@@ -25,6 +26,8 @@ _FAMILIES = (
     ("tcp_read_bytes_total", "counter", "Bytes of bodies and opaque connections from the peer."),
     ("tcp_write_bytes_total", "counter", "Bytes of bodies and opaque connections to the peer."),
 )
+
+_OPENSSL = {"version": ssl.OPENSSL_VERSION}
 
 
 def exposition(counters: Counters, gauges: Mapping[str, float]) -> bytes:
@@ -46,6 +49,8 @@ def exposition(counters: Counters, gauges: Mapping[str, float]) -> bytes:
             f"# TYPE {name} {kind}",
             f"{name} {value:g}" if value < 1e6 else f"{name} {value:.3f}",
         ]
+    # What TLS is made of: which groups it offers, and whether it is to be replaced, follows from that.
+    text += ["# TYPE proxy_openssl_info gauge", _line("proxy_openssl_info", _OPENSSL, 1)]
     return ("\n".join(text) + "\n").encode()
 
 

@@ -51,6 +51,7 @@ class Outbound:
         connector = Connector(settings.mark, settings.outbound_connect_seconds)
         reach = Reach(connector, credentials, counters, clock)
         listens = [split_listen(text) for text in settings.outbound_listen]
+        self._reach = reach
         self.carrier = Carrier(group, sweep, IDLE_SECONDS)
         self.sessions = Sessions()
         self.requests = Requests(self.carrier, reach)
@@ -89,6 +90,14 @@ class Outbound:
         for listener in self.listeners:
             await listener.stop()
         self.sessions.drain()
+
+    def retire_before(self, revision: int) -> None:
+        """Let sessions with peers that began under an older trust bundle end, once nothing is on its way."""
+        self.carrier.retire_before(revision)
+
+    def cut_before(self, revision: int) -> int:
+        """End what is left of them now; says how many connections that were."""
+        return self._reach.sealed.abort_before(revision)
 
     def cut_off(self, error: Refusal) -> None:
         """End what is open; requests without a response get this one."""

@@ -16,6 +16,7 @@ from proxy.refusals import NoIdentity, TlsFailed
 from proxy.transport import header
 from proxy.transport.connect import Connector
 from proxy.transport.detect import Protocol
+from proxy.transport.sealed import Sealed
 from proxy.transport.stream import Stream
 
 NOT_MESHED = "not-meshed"
@@ -32,6 +33,8 @@ class Reach:
         counters: Counters,
         clock: Clock,
     ) -> None:
+        self.sealed = Sealed()
+        """The connections with mutual TLS that were opened."""
         self._connector = connector
         self._credentials = credentials
         self._counters = counters
@@ -56,8 +59,10 @@ class Reach:
         if not is_meshed(candidate):
             return await self._connector.plain(endpoint.address, candidate.port)
         held = self._credentials.value
-        if held is None or not held.valid(self._clock.now()):
-            raise NoIdentity("no valid certificate")
+        if held is None:
+            raise NoIdentity("no certificate")
+        if not held.valid(self._clock.now()):
+            raise NoIdentity("the certificate has expired")
         assert endpoint.proxy_port is not None
         try:
             name = Identity.parse(endpoint.identity).dns_name
@@ -66,6 +71,7 @@ class Reach:
         stream = await self._connector.mutual_tls(
             endpoint.address, endpoint.proxy_port, held.client_context, name
         )
+        self.sealed.add(stream, held.trust_revision)
         stream.write(header.write(candidate.port, protocol))
         return stream
 

@@ -113,6 +113,17 @@ class Carrier:
         for key in (*self._clients, *self._sessions):
             self.retire(key)
 
+    def retire_before(self, revision: int) -> None:
+        """The same for connections with mutual TLS that began under an older trust bundle."""
+        every: list[Http1Client | Http2Client] = []
+        for clients in self._clients.values():
+            every += clients
+        for sessions in self._sessions.values():
+            every += sessions
+        for connection in every:
+            if connection.began_before(revision):
+                connection.drain()
+
     def _again(self, exchange: Exchange, error: MeshError) -> bool:
         # RFC 9112 §9.3.1: a server may close an idle connection just as a request is sent on it.
         if isinstance(error, ResponseLost) and exchange.repeatable:

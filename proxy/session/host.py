@@ -14,6 +14,10 @@ class Server(Shape):
         """Finish what is on its way, and take nothing new."""
         ...
 
+    def began_before(self, revision: int) -> bool:
+        """Whether its connection is one of mutual TLS that began under an older trust bundle."""
+        ...
+
     def cut_off(self, error: MeshError) -> None:
         """End now; what has no response yet gets this one."""
         ...

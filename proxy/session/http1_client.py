@@ -10,6 +10,7 @@ from proxy.refusals import BadResponse, ResponseLost
 from proxy.session.exchange import Exchange
 from proxy.session.memo import Memo
 from proxy.transport.relay import Relay
+from proxy.transport.sealed import began_before
 from proxy.transport.stream import Stream, pause, resume
 from proxy.transport.sweep import NEVER, Sweep
 from proxy.transport.waiting import adopt
@@ -82,6 +83,10 @@ class Http1Client(asyncio.Protocol):
     def close(self) -> None:
         """Close an idle connection."""
         self._stream.close()
+
+    def began_before(self, revision: int) -> bool:
+        """Whether its connection is one of mutual TLS that began under an older trust bundle."""
+        return began_before(self._stream, revision)
 
     def drain(self) -> None:
         """Close when nothing is on its way."""

@@ -16,6 +16,7 @@ from proxy.decide.answer import answer
 from proxy.session.exchange import Exchange
 from proxy.session.host import Host
 from proxy.session.memo import Memo
+from proxy.transport.sealed import began_before
 from proxy.transport.stream import Stream, end, pause, reset, resume
 from proxy.transport.sweep import NEVER, Sweep
 from proxy.transport.waiting import adopt
@@ -79,6 +80,10 @@ class Http1Server(asyncio.Protocol):
         elif early:
             self.data_received(early)
         resume(self._stream)
+
+    def began_before(self, revision: int) -> bool:
+        """Whether its connection is one of mutual TLS that began under an older trust bundle."""
+        return began_before(self._stream, revision)
 
     def drain(self) -> None:
         """Close with the next response, or when none is asked for any more."""

@@ -25,6 +25,7 @@ from proxy.session.http2_output import Http2Output, S
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.session.patience import SMALL_INCREMENT, Patience
+from proxy.transport.sealed import began_before
 from proxy.transport.stream import Stream
 from proxy.transport.sweep import NEVER, Sweep
 
@@ -101,6 +102,10 @@ class Http2Connection(Http2Output[S]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} streams={len(self.streams)} window={self.window}>"
+
+    def began_before(self, revision: int) -> bool:
+        """Whether its connection is one of mutual TLS that began under an older trust bundle."""
+        return began_before(self._stream, revision)
 
     # For roles.
 

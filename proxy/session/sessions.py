@@ -30,6 +30,12 @@ class Sessions:
         for server in list(self._servers):
             server.drain()
 
+    def drain_before(self, revision: int) -> None:
+        """Ask those over mutual TLS that began under an older trust bundle to close in the same way."""
+        for server in list(self._servers):
+            if server.began_before(revision):
+                server.drain()
+
     def cut_off(self, error: MeshError) -> None:
         """End all of them; what has no response yet gets this one."""
         for server in list(self._servers):

@@ -8,6 +8,7 @@ original_dst  where was it going?
 detect        what does it speak?
 tls           who is at the other end?
 header        what one proxy tells the next
+sealed        which bundle of anchors a connection began under
 connect       a connection to an endpoint
 relay         opaque bytes, both ways
 sweep         deadlines

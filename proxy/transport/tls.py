@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
+TRUST_REVISION = "trust_revision"
+"""What a stream is asked for which bundle of anchors it began under; see Stream.get_extra_info."""
 _RECORD = 16 * 1024
 """A TLS record holds no more (RFC 8446 §5.1)."""
 _shared = bytearray(64 * 1024)
@@ -40,6 +42,8 @@ class Tls(asyncio.BufferedProtocol):
             server_side=server_hostname is None,
             server_hostname=server_hostname,
         )
+        self.trust_revision: int | None = None
+        """The revision of the trust bundle that the handshake went by, if that is known."""
         self._ready: Callable[[Tls, Exception | None], None] | None = ready
         self._user: asyncio.Protocol | None = None
         self._raw: asyncio.Transport | None = None
@@ -167,6 +171,11 @@ class Tls(asyncio.BufferedProtocol):
         if self._raw is not None:
             self._raw.abort()
 
+    def lose(self, error: Exception) -> None:
+        """Close at once, and tell the user that it was lost."""
+        if not self._closing:
+            self._fail(error)
+
     def is_closing(self) -> bool:
         """Whether it is over, or will be."""
         return self._closing
@@ -186,7 +195,9 @@ class Tls(asyncio.BufferedProtocol):
             self._loop.call_soon(self._deliver)
 
     def get_extra_info(self, name: str) -> Any:
-        """What the socket's transport says."""
+        """What the socket's transport says; TRUST_REVISION: under which bundle it began."""
+        if name == TRUST_REVISION:
+            return self.trust_revision
         return self._raw.get_extra_info(name) if self._raw is not None else None
 
     def get_write_buffer_size(self) -> int:

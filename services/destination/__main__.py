@@ -2,7 +2,6 @@
 
 import os
 import socket
-import ssl
 from pathlib import Path
 
 import anyio
@@ -13,7 +12,7 @@ from common.contract import subjects
 from common.errors import InvalidName, InvalidSettings
 from common.lifecycle import Stop, run
 from common.names import check_subdomain
-from common.x509 import bus_context
+from common.trusting import Trusting
 from services.destination.app import Destination
 from services.destination.settings import Settings
 
@@ -27,23 +26,21 @@ async def main(stop: Stop) -> None:
         raise InvalidSettings(f"TULLE_TRUST_DOMAIN: {error}") from None
     log.setup(settings.log_level, settings.log_format)
 
-    def trusting() -> ssl.SSLContext:
-        # Read afresh for each connection: anchors rotate.
-        return bus_context(_read(settings.trust_anchors_file, "TULLE_TRUST_ANCHORS_FILE"))
-
-    trusting()
+    trusting = Trusting(lambda: _read(settings.trust_anchors_file, "TULLE_TRUST_ANCHORS_FILE"))
+    trusting.context()
+    replica = settings.replica or f"{socket.gethostname()}:{os.getpid()}"
     seed = _read(settings.nkey_file, "TULLE_NKEY_FILE").strip()
     async with Bus(
         settings.bus,
         name="destination",
-        tls=trusting,
+        tls=trusting.context,
         nkey_seed=seed,
         inbox_prefix=subjects.role_inbox("destination"),
     ) as bus:
         destination = Destination(
             bus,
             Path(settings.directory),
-            replica=settings.replica or f"{socket.gethostname()}:{os.getpid()}",
+            replica=replica,
             trust_domain=settings.trust_domain,
             poll_seconds=settings.poll_seconds,
         )
@@ -52,6 +49,7 @@ async def main(stop: Stop) -> None:
             anyio.create_task_group() as group,
         ):
             group.start_soon(destination.run)
+            group.start_soon(trusting.run, bus, "destination", replica)
             await stop.wait()
             group.cancel_scope.cancel()
 

@@ -60,9 +60,10 @@ class Lifecycles:
 
     async def read_back(self) -> None:
         """Hear again what is retained; raises BusUnavailable."""
-        for subject, message in await replay(self._bus, subjects.EVENTS, subjects.lifecycle_any()):
+        stream = subjects.LIFECYCLES
+        for subject, message in await replay(self._bus, stream, subjects.lifecycle_any()):
             self._hear(subject, message)
-        for subject, lesson in await replay(self._bus, subjects.EVENTS, subjects.learned_any()):
+        for subject, lesson in await replay(self._bus, stream, subjects.learned_any()):
             self._learn(subject, lesson)
 
     def _hear(self, subject: str, message: Lifecycle) -> None:

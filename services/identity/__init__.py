@@ -5,19 +5,39 @@ directory     the mesh directory: where keys and certificates lie
 bootstrap     makes one (`python -m services.identity.bootstrap DIR`)
 roots         trust anchors, issuers and the certificate of NATS itself
 nats_config   the server's configuration: TLS, accounts, static users, callout
+nats_files    its keys, its certificate, and a configuration for each node
 
 callout       a connection knocks: the server's question and our answer, as signed JWTs
 nkey          NATS's keys, which sign both
+xkey          and others, which seal both in boxes
 attest        what the token shows: who somebody is
 tokens        join tokens: issued for a workload, and known again
+spent         which of them were used: each attests once
 proofs        by the key of a leaf that a workload holds already
+verdicts      what was found out a moment ago
+people        people by name, each with a key and a role
+credentials   what such a person is given
 permissions   identity → subjects that it may use
-admission     the three above put together: admitted or refused, and why
+admission     the above put together: admitted or refused, and why
+system        what the NATS servers tell and do: who is connected, end that
+turnout       whoever may no longer use the bus is shown out
 
 authority     a signing request is checked, signed, and read back
 certifier     answers `certify` on the bus
+leaves        who shows which leaf now
 flood         nobody gets more than a share
-bundle        publishes the trust anchors
+
+inputs        anchors and issuer, read again whenever the files change
+bundle        documents of identity, kept on the bus
+progress      how far a rotation of the anchor is
+material      what it does to the files
+steps         one step after the other, forth and back
+roster        who is there, and what each has acknowledged
+stock         how far everybody is, and whom a rotation waits for
+presence      who is connected to NATS
+rotation      drives it all, by the holder of the lease
+server_certificate   NATS's own certificate, renewed
+server_files         and read by its servers
 
 journal       what happened, to the log and to the bus
 """

@@ -1,8 +1,10 @@
 """`python -m services.identity`: admits to the bus, signs certificates, publishes whom to trust."""
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -12,27 +14,38 @@ from common.admin import TEXT, Admin, Answer, ready
 from common.bus import Bus, Endpoint
 from common.clock import SystemClock
 from common.contract import subjects
-from common.contract.identity import TrustBundle
 from common.errors import InvalidCertificate, InvalidSettings
 from common.lease import Lease
 from common.lifecycle import Stop, run
-from common.x509 import bus_context, chain_pem
+from common.trusting import Trusting
 from services.identity import nkey
 from services.identity.admission import CONCURRENCY, Admission
 from services.identity.attest import Attest
-from services.identity.authority import Authority
-from services.identity.bundle import Bundle
 from services.identity.certifier import Certifier
 from services.identity.directory import BusSettings, MeshDirectory
+from services.identity.inputs import Reloader
 from services.identity.journal import Journal
-from services.identity.permissions import CALLOUT
+from services.identity.leaves import Leaves
+from services.identity.people import People
+from services.identity.permissions import CALLOUT, ROLES
+from services.identity.presence import Presence
 from services.identity.proofs import Proofs
+from services.identity.rotation import Rotator
+from services.identity.server_files import ServerFiles
 from services.identity.settings import Settings
+from services.identity.spent import Spent
+from services.identity.steps import Steps
+from services.identity.system import System
 from services.identity.tokens import JoinTokens
+from services.identity.turnout import Turnout
+from services.identity.verdicts import Verdicts
 
 NAME = "identity"
 VERSION = "0.1.0"
 _COUNTER = "tulle_identity_events_total"
+_ENDS = "tulle_identity_expiration_timestamp_seconds"
+_REFUSED = "tulle_identity_files_refused"
+"""1 while what lies in the mesh directory is not what is in force, because it cannot be used."""
 
 
 async def main(stop: Stop) -> None:
@@ -42,33 +55,60 @@ async def main(stop: Stop) -> None:
     clock = SystemClock()
     mesh = MeshDirectory(Path(settings.dir))
     where = _where(settings, mesh)
-    anchors, account = mesh.anchors(), mesh.account()
-    authority = Authority(mesh.issuer(), settings.leaf_seconds)
-    try:
-        authority.prove(anchors, where.trust_domain, clock.now())
-    except InvalidCertificate as error:
-        raise InvalidSettings(f"{mesh.issuer_file}: {error}") from None
+    reloader = Reloader(mesh, where.trust_domain, settings.leaf_seconds, clock)
+    trusting = _trusting(settings, mesh)
+    bus = _bus(settings, mesh, where, trusting)
+    system_bus = _bus(settings, mesh, where, trusting, system=True)
+    system = System(system_bus)
+    spent = Spent(bus, clock)
     attest = Attest(
-        join=JoinTokens(mesh.token_keys(), where.trust_domain),
-        proof=Proofs(lambda: anchors, where.trust_domain),
+        join=JoinTokens(mesh.token_keys(), where.trust_domain, spent),
+        proof=Proofs(lambda: reloader.current.value.for_proofs(clock.now()), where.trust_domain),
     )
-    trust = TrustBundle(
-        trust_domain=where.trust_domain,
-        anchors=tuple(chain_pem([anchor]).decode() for anchor in anchors),
-    )
-    bus = _bus(settings, mesh, where)
     journal = Journal(bus, clock)
     routes = {
         "/ready": ready(lambda: bus.connected.value),
-        "/metrics": lambda: _metrics(journal.counts),
+        "/metrics": lambda: _metrics(journal.counts, reloader),
     }
-    async with Admin(settings.admin_listen, routes), bus, anyio.create_task_group() as group:
-        admission = Admission(attest, account, journal, clock)
+    admin = Admin(settings.admin_listen, routes)
+    async with admin, bus, system_bus, anyio.create_task_group() as group:
+        group.start_soon(spent.run)
+        people = People(mesh.people_file)
+        admission = Admission(
+            Verdicts(attest), people, mesh.account(), mesh.callout(), journal, clock
+        )
         await bus.answer(CALLOUT, admission, queue=NAME, concurrency=CONCURRENCY)
-        certifier = Certifier(lambda: authority, where.trust_domain, journal, clock)
-        await bus.serve(NAME, VERSION, [Endpoint(subjects.certify_any(), certifier)], queue=NAME)
-        lease = Lease(bus, NAME, socket.gethostname())
-        group.start_soon(Bundle(bus, lease, lambda: trust, journal, clock).run)
+        certifier = Certifier(
+            lambda: reloader.current.value.authority, where.trust_domain, journal, clock
+        )
+        leaves = Leaves(
+            lambda: reloader.current.value.authority.issuer,
+            lambda: reloader.current.value.anchors,
+            clock,
+        )
+        await bus.listen(subjects.ack_any(), leaves.hear)
+        endpoints: list[Endpoint[Any, Any]] = [
+            Endpoint(subjects.certify_any(), certifier),
+            Endpoint(subjects.leaves(), leaves),
+        ]
+        await bus.serve(NAME, VERSION, endpoints, queue=NAME)
+        lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
+        presence = Presence(system, {mesh.user(role).public: role for role in ROLES})
+        copies = Path(settings.nats_dir) if settings.nats_dir else None
+        rotator = Rotator(
+            bus,
+            lease,
+            reloader=reloader,
+            steps=Steps(mesh, where.trust_domain, settings.leaf_seconds, clock),
+            presence=presence,
+            servers=ServerFiles(mesh, presence, journal, clock, copies=copies),
+            journal=journal,
+            clock=clock,
+        )
+        group.start_soon(reloader.run, journal)
+        group.start_soon(rotator.run)
+        group.start_soon(trusting.run, bus, NAME, f"{socket.gethostname()}:{os.getpid()}")
+        group.start_soon(Turnout(people, system, journal, clock).run)
         await stop.wait()
         group.cancel_scope.cancel()
 
@@ -84,26 +124,48 @@ def _where(settings: Settings, mesh: MeshDirectory) -> BusSettings:
     return msgspec.structs.replace(known, servers=settings.bus or known.servers)
 
 
-def _bus(settings: Settings, mesh: MeshDirectory, where: BusSettings) -> Bus:
-    anchors_file = Path(settings.trust_anchors_file or mesh.anchors_file)
-    user = mesh.seed(Path(settings.nkey_file or mesh.seed_file("identity")), nkey.USER)
-    anchors = mesh.read(anchors_file).decode("ascii", "replace")
+def _trusting(settings: Settings, mesh: MeshDirectory) -> Trusting:
+    """Whom we trust to be the bus; raises InvalidSettings."""
+    path = Path(settings.trust_anchors_file or mesh.anchors_file)
+    trusting = Trusting(lambda: mesh.read(path).decode("ascii", "replace"))
     try:
-        bus_context(anchors)
+        trusting.context()
     except InvalidCertificate as error:
-        raise InvalidSettings(f"{anchors_file}: {error}") from None
+        raise InvalidSettings(f"{path}: {error}") from None
+    return trusting
+
+
+def _bus(
+    settings: Settings,
+    mesh: MeshDirectory,
+    where: BusSettings,
+    trusting: Trusting,
+    *,
+    system: bool = False,
+) -> Bus:
+    """The bus as the mesh's identity service; with `system`, in the system account of NATS."""
+    own = Path(settings.nkey_file or mesh.seed_file("identity"))
+    user = mesh.seed(mesh.seed_file("system") if system else own, nkey.USER)
     return Bus(
         where.servers,
-        name=NAME,
-        tls=lambda: bus_context(anchors),
+        name="system" if system else NAME,
+        tls=trusting.context,
         nkey_seed=user.seed,
         inbox_prefix=subjects.role_inbox(NAME),
     )
 
 
-def _metrics(counts: Mapping[str, int]) -> Answer:
+def _metrics(counts: Mapping[str, int], reloader: Reloader) -> Answer:
+    inputs = reloader.current.value
+    ends = {
+        "anchor": min(anchor.not_valid_after_utc for anchor in inputs.anchors),
+        "issuer": inputs.authority.issuer.certificate.not_valid_after_utc,
+    }
     lines = [f"# TYPE {_COUNTER} counter"]
     lines += [f'{_COUNTER}{{what="{what}"}} {count}' for what, count in sorted(counts.items())]
+    lines += [f"# TYPE {_ENDS} gauge"]
+    lines += [f'{_ENDS}{{role="{role}"}} {when.timestamp():.0f}' for role, when in ends.items()]
+    lines += [f"# TYPE {_REFUSED} gauge", f"{_REFUSED} {int(not reloader.good)}"]
     return 200, TEXT, ("\n".join(lines) + "\n").encode()
 
 

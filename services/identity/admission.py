@@ -1,4 +1,6 @@
-"""A connection knocks: its token is attested, its permissions follow, and it is let in or not.
+"""A connection knocks: who it is is attested, its permissions follow, and it is let in or not.
+
+A workload shows a token, a person signs with their key.
 
 The answer to a refused one says nothing of the reason: that is told to the log and the bus.
 """
@@ -6,44 +8,72 @@ The answer to a refused one says nothing of the reason: that is told to the log 
 from collections.abc import Mapping
 
 from common.clock import Clock
-from common.errors import InvalidToken
+from common.errors import BusUnavailable, InvalidToken
 from services.identity import callout
-from services.identity.attest import Attest
 from services.identity.callout import Knock
+from services.identity.flood import Flood
 from services.identity.journal import Journal
 from services.identity.nkey import KeyPair
-from services.identity.permissions import of_workload
+from services.identity.people import People
+from services.identity.permissions import of_person, of_workload
+from services.identity.verdicts import Judge
+from services.identity.xkey import BoxKey
 
 CONCURRENCY = 256
 """Connections looked at at once; the next ones wait, and NATS gives each of them 30 s."""
 _SHOWN = 64
+_BURST = 60
+_PER_SECOND = 0.5
+"""Connections of one workload: NATS counts none, and a proxy needs one."""
 
 
 class Admission:
     """Answers what NATS asks on `permissions.CALLOUT`."""
 
-    def __init__(self, attest: Attest, account: KeyPair, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        attest: Judge,
+        people: People,
+        account: KeyPair,
+        box: BoxKey,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
         self._attest = attest
+        self._people = people
         self._account = account
+        self._box = box
         self._journal = journal
         self._clock = clock
+        self._flood = Flood(clock, _BURST, _PER_SECOND)
 
     async def __call__(self, payload: bytes, headers: Mapping[str, str]) -> bytes:
         """The answer: a signed yes or no; nothing (which is a no) to what is no server's question."""
+        now = self._clock.now()
+        sender = headers.get(callout.SERVER_KEY, "")
         try:
-            knock = callout.read(payload, self._account.public, self._clock.now())
+            knock = callout.read(payload, sender, self._box, self._account.public, now)
         except InvalidToken as error:
-            await self._journal.tell("refused", f"not a question of NATS: {error}")
+            message = f"not a question of NATS: {error}"
+            await self._journal.tell("refused", message, reason=error.reason)
             return b""
         try:
-            return await self._admit(knock)
-        except InvalidToken as error:
+            answer = await self._admit(knock)
+        except (InvalidToken, BusUnavailable) as error:
             await self._journal.tell("refused", str(error), reason=error.reason, **_shown(knock))
-            return callout.refuse(knock, self._account, self._clock.now())
+            answer = callout.refuse(knock, self._account, self._clock.now())
+        return self._box.seal(answer, knock.sealed_by)
 
     async def _admit(self, knock: Knock) -> bytes:
+        if knock.nkey and knock.token:
+            raise InvalidToken("a key and a token; expected one of them")
+        return await (self._person(knock) if knock.nkey else self._workload(knock))
+
+    async def _workload(self, knock: Knock) -> bytes:
         now = self._clock.now()
-        who = await self._attest(knock.token, now)
+        who = await self._attest(knock.token, knock.host, now)
+        if not self._flood.allows(who.workload):
+            raise InvalidToken(f"{who.workload} connects too often")
         permissions = of_workload(who.identity, who.workload)
         answer = callout.admit(knock, self._account, str(who.workload), permissions, now)
         await self._journal.tell(
@@ -53,6 +83,22 @@ class Admission:
             identity=str(who.identity),
             by=who.by,
             evidence=who.evidence,
+            **_shown(knock),
+        )
+        return answer
+
+    async def _person(self, knock: Knock) -> bytes:
+        now = self._clock.now()
+        who = self._people.find(knock.nkey, now)
+        permissions = of_person(who.name, who.role)
+        answer = callout.admit(knock, self._account, who.admitted_as, permissions, now, who.expires)
+        await self._journal.tell(
+            "admitted",
+            f"{who.name} may use the bus as {who.role}",
+            person=who.name,
+            role=who.role,
+            by="nkey",
+            evidence=who.key,
             **_shown(knock),
         )
         return answer

@@ -27,8 +27,11 @@ class Attested(msgspec.Struct, frozen=True, kw_only=True):
 class Attestor(Protocol):
     """Knows one kind of token."""
 
-    async def attest(self, token: jwt.Jws, now: float) -> Attested:
-        """Who the token shows its bearer to be; raises InvalidToken that says why it shows nobody."""
+    async def attest(self, token: jwt.Jws, host: str, now: float) -> Attested:
+        """Who the token, shown from `host`, shows its bearer to be.
+
+        Raises InvalidToken that says why it shows nobody, and BusUnavailable if that cannot be told now.
+        """
         ...
 
 
@@ -39,10 +42,10 @@ class Attest:
         self._join = join
         self._proof = proof
 
-    async def __call__(self, token: str, now: float) -> Attested:
-        """Who the token shows its bearer to be; raises InvalidToken."""
+    async def __call__(self, token: str, host: str, now: float) -> Attested:
+        """Who the token, shown from `host`, shows its bearer to be; raises InvalidToken, BusUnavailable."""
         if not token:
             raise InvalidToken("no token; expected a join token or a proof")
         jws = jwt.parse(token)
         attestor = self._proof if jws.header.x5c else self._join
-        return await attestor.attest(jws, now)
+        return await attestor.attest(jws, host, now)

@@ -12,22 +12,18 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
 
 from common.clock import Clock, SystemClock
 from common.errors import InvalidName, InvalidSettings
-from common.files import private_folder, replace
+from common.files import private_folder
 from common.names import DEFAULT_TRUST_DOMAIN, check_subdomain
-from common.x509 import chain_pem, generate_key, key_pem, public_pem
-from services.identity import nats_config, nkey
-from services.identity.directory import BusSettings, MeshDirectory
-from services.identity.permissions import ROLES, of_role
-from services.identity.roots import Pair, make_anchor, make_issuer, make_server
+from common.x509 import generate_key, key_pem, public_pem
+from services.identity import nats_files, nkey
+from services.identity.directory import PUBLIC, BusSettings, MeshDirectory, write, write_pair
+from services.identity.nats_config import Node, bracketed
+from services.identity.roots import make_anchor, make_issuer
 
 DEFAULT_HOSTS = ("127.0.0.1", "localhost")
-_PUBLIC = 0o644
-_RENEW_AT = 0.7
-"""Which part of the life of NATS's certificate may be over before a run renews it."""
 
 
 def bootstrap(
@@ -36,16 +32,20 @@ def bootstrap(
     trust_domain: str = DEFAULT_TRUST_DOMAIN,
     nats_hosts: Sequence[str] = DEFAULT_HOSTS,
     nats_port: int = 4222,
+    nodes: Sequence[Node] = (),
     store_dir: Path | None = None,
     clock: Clock | None = None,
 ) -> MeshDirectory:
     """Make the mesh directory, or see to it that it is complete and current.
 
-    `nats_hosts` are the names and addresses under which NATS is reached, the one to be used first.
-    JetStream's files go to `store_dir`, by default `nats/store`. Raises InvalidSettings.
+    `nats_hosts` are the names and addresses under which NATS is reached, the one to be used first. With
+    `nodes`, three or five, they form a cluster and have a configuration each, and `nats_hosts` are further
+    names. JetStream's files go to `store_dir`, by default `nats/store`. Raises InvalidSettings.
     """
     now = (clock or SystemClock()).now()
-    _check(trust_domain, nats_hosts, nats_port)
+    hosts = tuple(dict.fromkeys((*(node.host for node in nodes), *nats_hosts)))
+    _check(trust_domain, hosts, nats_port)
+    nats_files.check(nodes)
     # NATS reads its files from wherever it was started.
     mesh = MeshDirectory(directory.resolve())
     try:
@@ -55,11 +55,14 @@ def bootstrap(
             raise InvalidSettings(
                 f"{mesh.root}: made for trust domain {mesh.bus().trust_domain!r}, not {trust_domain!r}"
             )
-        _make_server(mesh, nats_hosts, now)
-        _write_config(mesh, nats_port, store_dir or mesh.root / "nats" / "store")
-        servers = tuple(f"tls://{_bracketed(host)}:{nats_port}" for host in nats_hosts[:1])
+        nats_files.make_keys(mesh, clustered=bool(nodes))
+        nats_files.make_certificate(mesh, hosts, now, routes=bool(nodes))
+        store = store_dir or mesh.root / "nats" / "store"
+        nats_files.write_configs(mesh, port=nats_port, store=store, nodes=nodes)
+        places = [(node.host, node.port) for node in nodes] or [(nats_hosts[0], nats_port)]
+        servers = tuple(f"tls://{bracketed(host)}:{port}" for host, port in places)
         bus = BusSettings(servers=servers, trust_domain=trust_domain)
-        _write(mesh.bus_file, msgspec.json.encode(bus) + b"\n", _PUBLIC)
+        write(mesh.bus_file, msgspec.json.encode(bus) + b"\n", PUBLIC)
     except OSError as error:
         raise InvalidSettings(f"{error.filename or mesh.root}: {error.strerror}") from None
     return mesh
@@ -90,51 +93,12 @@ def _make_keys(mesh: MeshDirectory, trust_domain: str, now: float) -> None:
     for name in ("trust", "issuer", "tokens", "nats", "keys"):
         private_folder(root / name)
     anchor = make_anchor(trust_domain, now)
-    _write_pair(anchor, mesh.anchors_file, mesh.anchor_key_file)
-    _write_pair(make_issuer(anchor, trust_domain, now), mesh.issuer_file, mesh.issuer_key_file)
+    write_pair(anchor, mesh.anchors_file, mesh.anchor_key_file)
+    write_pair(make_issuer(anchor, trust_domain, now), mesh.issuer_file, mesh.issuer_key_file)
     tokens = generate_key()
-    _write(mesh.tokens_key_file, key_pem(tokens))
-    _write(mesh.tokens_file, public_pem(tokens.public_key()), _PUBLIC)
-    _write(mesh.account_file, nkey.generate(nkey.ACCOUNT).seed.encode())
-    for role in ROLES:
-        _write(mesh.seed_file(role), nkey.generate(nkey.USER).seed.encode())
-
-
-def _make_server(mesh: MeshDirectory, hosts: Sequence[str], now: float) -> None:
-    if mesh.server_file.exists() and not _is_stale(mesh.server().certificate, hosts, now):
-        return
-    server = make_server(mesh.issuer(), hosts, now)
-    _write_pair(server, mesh.server_file, mesh.server_key_file)
-
-
-def _is_stale(certificate: x509.Certificate, hosts: Sequence[str], now: float) -> bool:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    begins = certificate.not_valid_before_utc.timestamp()
-    ends = certificate.not_valid_after_utc.timestamp()
-    over = (now - begins) / (ends - begins)
-    return over > _RENEW_AT or {str(name.value) for name in names} != set(hosts)
-
-
-def _write_config(mesh: MeshDirectory, port: int, store: Path) -> None:
-    text = nats_config.render(
-        cert=mesh.server_file,
-        key=mesh.server_key_file,
-        store=store.resolve(),
-        port=port,
-        issuer=mesh.account().public,
-        users={role: (mesh.user(role).public, of_role(role)) for role in ROLES},
-    )
-    _write(mesh.nats_config_file, text.encode())
-
-
-def _write_pair(pair: Pair, path: Path, key_path: Path) -> None:
-    _write(key_path, key_pem(pair.key))
-    _write(path, chain_pem(pair.chain), _PUBLIC)
-
-
-def _write(path: Path, data: bytes, mode: int = 0o600) -> None:
-    if not path.exists() or path.read_bytes() != data:
-        replace(path, data, mode)
+    write(mesh.tokens_key_file, key_pem(tokens))
+    write(mesh.tokens_file, public_pem(tokens.public_key()), PUBLIC)
+    write(mesh.account_file, nkey.generate(nkey.ACCOUNT).seed.encode())
 
 
 def _is_address(host: str) -> bool:
@@ -143,10 +107,6 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,6 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--nats-port", type=int, default=4222)
     parser.add_argument(
+        "--node",
+        action="append",
+        default=[],
+        metavar="NAME=HOST[:PORT[:ROUTE_PORT]]",
+        help="a node of a NATS cluster; three or five of them (default ports: 4222 and 6222)",
+    )
+    parser.add_argument(
         "--store-dir", type=Path, help="JetStream's files (default: DIR/nats/store)"
     )
     given = parser.parse_args(arguments)
@@ -175,14 +142,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trust_domain=given.trust_domain,
             nats_hosts=given.nats_host or DEFAULT_HOSTS,
             nats_port=given.nats_port,
+            nodes=[nats_files.parse_node(node) for node in given.node],
             store_dir=given.store_dir,
         )
     except InvalidSettings as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(
-        f"{mesh.root}: ready; start NATS with: nats-server -c {mesh.nats_config_file}\n"
-    )
+    names = [node.partition("=")[0] for node in given.node]
+    configs = [mesh.node_config_file(name) for name in names] or [mesh.nats_config_file]
+    where = "start NATS, 2.12 or later, with:" if not names else "start each node of NATS with:"
+    sys.stdout.write(f"{mesh.root}: ready; {where}\n")
+    sys.stdout.write("".join(f"nats-server -c {config}\n" for config in configs))
     return 0
 
 

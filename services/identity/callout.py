@@ -2,11 +2,12 @@
 
 The server signs the question with its nkey; the answer is signed with the account's, and carries the
 JWT of a user with its permissions (github.com/nats-io/jwt v2; ADR-26 of NATS). The server has made a key
-for that user alone, so that no answer fits a second question.
+for that user alone, so that no answer fits a second question. Both travel in boxes (see xkey).
 """
 
 import base64
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,12 +17,20 @@ from common.errors import InvalidToken
 from common.jwt import LONGEST, SKEW, unspell
 from services.identity import nkey
 from services.identity.permissions import Permissions
+from services.identity.xkey import BoxKey
 
 ACCOUNT = "MESH"
 """The account into which all are admitted."""
 AUDIENCE = "nats-authorization-request"
+SERVER_KEY = "Nats-Server-Xkey"
+"""The header that names the key with which the server sealed its question."""
+MOST_PAYLOAD = 1024 * 1024
+"""Bytes of a message, at most."""
+MOST_SUBSCRIPTIONS = 10_000
+"""Of a connection, at most: of a proxy, one for each document that it follows."""
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _UNLIMITED = -1
+_SIGNATURE = 64
 _ANSWER_WITHIN = 120_000_000_000
 """Nanoseconds in which a request may be answered."""
 
@@ -38,6 +47,10 @@ class Knock:
     host: str = ""
     client: str = ""
     """What it calls itself, which means nothing."""
+    sealed_by: str = ""
+    """The server's key for boxes."""
+    nkey: str = ""
+    """The public key with which it signed what the server gave it to sign; empty if with none."""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -46,15 +59,19 @@ class _Header(msgspec.Struct, frozen=True):
 
 class _Server(msgspec.Struct, frozen=True):
     id: str
+    xkey: str = ""
 
 
 class _Client(msgspec.Struct, frozen=True):
     host: str = ""
     name: str = ""
+    nonce: str = ""
 
 
 class _Connect(msgspec.Struct, frozen=True):
     auth_token: str = ""
+    nkey: str = ""
+    sig: str = ""
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -73,28 +90,20 @@ class _Question(msgspec.Struct, frozen=True):
     exp: float = 0.0
 
 
-def read(payload: bytes, account: str, now: float) -> Knock:
-    """Understand a question that a server put to `account` (its public key).
+def read(box: bytes, sender: str, key: BoxKey, account: str, now: float) -> Knock:
+    """Understand a question that a server put to `account` (its public key), sealed for `key`.
 
-    Raises InvalidToken that says what is wrong with it: then no server of ours asked.
+    `sender` is the server's own key, from the header of the question. Raises InvalidToken that says what is
+    wrong with it: then no server of ours asked.
     """
-    try:
-        text = payload.decode("ascii")
-        header, claims, signature = text.split(".")
-    except ValueError:
-        raise InvalidToken("callout: expected a JWT") from None
-    if len(text) > 4 * LONGEST:
-        raise InvalidToken(f"callout: {len(text)} bytes; expected {4 * LONGEST} at most")
-    try:
-        msgspec.json.decode(unspell(header, "header"), type=_Header)
-        question = msgspec.json.decode(unspell(claims, "claims"), type=_Question)
-    except msgspec.DecodeError as error:
-        raise InvalidToken(f"callout: {str(error)[:200]}") from None
-    signed = f"{header}.{claims}".encode()
-    nkey.verify(question.iss, nkey.SERVER, signed, unspell(signature, "signature"))
+    if len(box) > 4 * LONGEST:
+        raise InvalidToken(f"callout: {len(box)} bytes; expected {4 * LONGEST} at most")
+    question = _verified(key.open(box, sender))
     nats = question.nats
     if (question.aud, question.sub, question.iss) != (AUDIENCE, account, nats.server_id.id):
         raise InvalidToken("callout: not put to us by the server that signed it")
+    if nats.server_id.xkey != sender:
+        raise InvalidToken("callout: not sealed by the server that signed it")
     if question.exp and question.exp + SKEW < now:
         raise InvalidToken("callout: the server no longer waits for an answer")
     nkey.check_public(nats.user_nkey, nkey.USER)
@@ -104,15 +113,51 @@ def read(payload: bytes, account: str, now: float) -> Knock:
         token=nats.connect_opts.auth_token,
         host=nats.client_info.host,
         client=nats.client_info.name,
+        sealed_by=sender,
+        nkey=_who_signed(nats),
     )
 
 
-def admit(
-    knock: Knock, account: nkey.KeyPair, name: str, permissions: Permissions, now: float
-) -> bytes:
-    """The answer that lets a connection in as `name`.
+def _verified(payload: bytes) -> _Question:
+    """What a server says; that it is one of ours follows from where the question came."""
+    try:
+        header, claims, signature = payload.decode("ascii").split(".")
+    except ValueError:
+        raise InvalidToken("callout: expected a JWT") from None
+    try:
+        msgspec.json.decode(unspell(header, "header"), type=_Header)
+        question = msgspec.json.decode(unspell(claims, "claims"), type=_Question)
+    except msgspec.DecodeError as error:
+        raise InvalidToken(f"callout: {str(error)[:200]}") from None
+    signed = f"{header}.{claims}".encode()
+    nkey.verify(question.iss, nkey.SERVER, signed, unspell(signature, "signature"))
+    return question
 
-    There is no expiry: what it may do follows from who it is, and outlives the leaf that it showed.
+
+def _who_signed(nats: _Request) -> str:
+    """The public key that signed the server's nonce; empty if none claims to. NATS leaves it to us."""
+    connect = nats.connect_opts
+    if not connect.nkey:
+        return ""
+    text = connect.sig.rstrip("=").replace("+", "-").replace("/", "_")
+    signature = unspell(text, "signature of the nonce")
+    if len(signature) != _SIGNATURE or not nats.client_info.nonce:
+        raise InvalidToken("nkey: expected a signature of the nonce")
+    nkey.verify(connect.nkey, nkey.USER, nats.client_info.nonce.encode(), signature)
+    return connect.nkey
+
+
+def admit(
+    knock: Knock,
+    account: nkey.KeyPair,
+    name: str,
+    permissions: Permissions,
+    now: float,
+    ends: float | None = None,
+) -> bytes:
+    """The answer that lets a connection in as `name`, until `ends`.
+
+    A workload's never ends: what it may do follows from who it is, and outlives the leaf that it showed.
     """
     subscribe: dict[str, object] = {"allow": permissions.subscribe}
     if permissions.not_subscribe:
@@ -120,11 +165,13 @@ def admit(
     user: dict[str, object] = {
         "pub": {"allow": permissions.publish},
         "sub": subscribe,
-        **dict.fromkeys(("subs", "data", "payload"), _UNLIMITED),
+        "subs": MOST_SUBSCRIPTIONS,
+        "payload": MOST_PAYLOAD,
+        "data": _UNLIMITED,
     }
     if permissions.answers:
         user["resp"] = {"max": 1, "ttl": _ANSWER_WITHIN}
-    user_jwt = _sign(account, ACCOUNT, knock.user, "user", user, now, name)
+    user_jwt = _sign(account, ACCOUNT, knock.user, "user", user, now, name, ends)
     answer = {"jwt": user_jwt}
     return _sign(account, knock.server, knock.user, "authorization_response", answer, now).encode()
 
@@ -143,6 +190,7 @@ def _sign(
     nats: dict[str, object] | dict[str, str],
     now: float,
     name: str = "",
+    ends: float | None = None,
 ) -> str:
     claims: dict[str, object] = {
         "iss": account.public,
@@ -153,6 +201,8 @@ def _sign(
     }
     if name:
         claims["name"] = name
+    if ends is not None:
+        claims["exp"] = math.ceil(ends)
     # The id is a digest of the claims without it.
     digest = hashlib.sha256(msgspec.json.encode(claims)).digest()
     claims["jti"] = base64.b32encode(digest).decode().rstrip("=")

@@ -35,7 +35,8 @@ class Certifier:
         identity, workload = subjects.who_certifies(subject, self._trust_domain)
         who = {"workload": str(workload), "identity": str(identity)}
         if not self._flood.allows(workload):
-            await self._journal.tell("refused", "asks for certificates too often", **who)
+            message = "asks for certificates too often"
+            await self._journal.tell("refused", message, reason=Refused.reason, **who)
             raise Refused("too many requests for certificates; try again in a few seconds")
         now = self._clock.now()
         try:

@@ -1,10 +1,15 @@
 """The mesh directory: where the keys, certificates and settings of a mesh lie.
 
-    trust/anchor.pem anchor.key      the trust anchors; the key is only needed to make issuers
-    issuer/issuer.pem issuer.key     what signs leaves
+    trust/anchor.pem anchor.key      the trust anchors; the first one's key is only needed to make issuers
+    trust/rotation.json cross.pem    how far a rotation is; new anchors, vouched for by those before them
+    trust/ and issuer/ {old,new}.*   while a rotation is under way: what goes, and what comes
+    issuer/issuer.pem issuer.key     what signs leaves; or tls.crt, tls.key, ca.crt, as cert-manager has them
     tokens/tokens.pem tokens.key     public keys that join tokens are checked with; what signs them
-    nats/nats.conf server.pem server.key account.seed
+    nats/nats.conf server.pem server.key account.seed callout.seed
+    nats/NODE.conf cluster.password  instead of nats.conf, where several nodes know each other
     keys/ROLE.seed                   the nkey of each service, and of a person with all rights
+    keys/system.seed                 identity's nkey in the system account of NATS
+    people.json                      who else may use the bus, and as what; public keys only
     bus.json                         where the bus is, and the trust domain; written last
 
 Keys are readable by their owner only (0600), and so are the folders (0700).
@@ -12,16 +17,23 @@ Keys are readable by their owner only (0600), and so are the folders (0700).
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.errors import InvalidCertificate, InvalidSettings
-from common.x509 import load_certificates, load_key, load_public_keys
-from services.identity import nkey
+from common.files import replace
+from common.x509 import chain_pem, key_pem, load_certificates, load_key, load_public_keys
+from services.identity import nkey, xkey
 from services.identity.permissions import Role
 from services.identity.roots import Pair
+
+PUBLIC = 0o644
+"""The mode of files that are no secret."""
+Side = Literal["old", "new"]
+"""Of a rotation: what goes, and what comes."""
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +41,8 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     servers: tuple[str, ...]
     trust_domain: str
+    person: str = ""
+    """Whose folder this is: the name of a person, who has `keys/person.seed`. See credentials."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +65,42 @@ class MeshDirectory:
         return self.root / "trust" / "anchor.key"
 
     @property
+    def rotation_file(self) -> Path:
+        """How far a rotation of the anchor is; not there before the first one."""
+        return self.root / "trust" / "rotation.json"
+
+    @property
+    def cross_file(self) -> Path:
+        """Anchors, each vouched for by the one before it, the newest first, PEM."""
+        return self.root / "trust" / "cross.pem"
+
+    def anchor_files(self, side: Side) -> tuple[Path, Path]:
+        """The anchors of one side of a rotation, and the first one's key."""
+        return self.root / "trust" / f"{side}.pem", self.root / "trust" / f"{side}.key"
+
+    def issuer_files(self, side: Side) -> tuple[Path, Path]:
+        """The issuer of one side of a rotation, and its key."""
+        return self.root / "issuer" / f"{side}.pem", self.root / "issuer" / f"{side}.key"
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the issuer is made by somebody else, in cert-manager's layout."""
+        return (self.root / "issuer" / "tls.crt").exists()
+
+    @property
+    def foreign_anchors_file(self) -> Path:
+        """The anchor of such an issuer."""
+        return self.root / "issuer" / "ca.crt"
+
+    @property
     def issuer_file(self) -> Path:
         """The issuer's certificate, then what leads to an anchor, PEM."""
-        return self.root / "issuer" / "issuer.pem"
+        return self.root / "issuer" / ("tls.crt" if self.foreign else "issuer.pem")
 
     @property
     def issuer_key_file(self) -> Path:
         """The issuer's key."""
-        return self.root / "issuer" / "issuer.key"
+        return self.root / "issuer" / ("tls.key" if self.foreign else "issuer.key")
 
     @property
     def tokens_file(self) -> Path:
@@ -95,8 +137,27 @@ class MeshDirectory:
         """Where the bus is."""
         return self.root / "bus.json"
 
-    def seed_file(self, role: Role) -> Path:
-        """The nkey seed of a role."""
+    @property
+    def callout_file(self) -> Path:
+        """The seed of the xkey that opens what NATS asks."""
+        return self.root / "nats" / "callout.seed"
+
+    @property
+    def cluster_password_file(self) -> Path:
+        """What the nodes of a NATS cluster show each other."""
+        return self.root / "nats" / "cluster.password"
+
+    @property
+    def people_file(self) -> Path:
+        """Named people who may use the bus."""
+        return self.root / "people.json"
+
+    def node_config_file(self, node: str) -> Path:
+        """The configuration of nats-server on a node of several."""
+        return self.root / "nats" / f"{node}.conf"
+
+    def seed_file(self, role: Role | Literal["system", "person"]) -> Path:
+        """The nkey seed of a role, of identity in the system account, or of a named person."""
         return self.root / "keys" / f"{role}.seed"
 
     def read(self, path: Path) -> bytes:
@@ -114,20 +175,24 @@ class MeshDirectory:
             raise InvalidSettings(f"{self.bus_file}: {error}") from None
 
     def anchors(self) -> list[x509.Certificate]:
-        """The trust anchors."""
-        return self._certificates(self.anchors_file)
+        """The trust anchors, with that of an issuer from elsewhere."""
+        anchors = self.certificates(self.anchors_file)
+        if self.foreign and self.foreign_anchors_file.exists():
+            more = self.certificates(self.foreign_anchors_file)
+            anchors += [anchor for anchor in more if anchor not in anchors]
+        return anchors
 
     def anchor(self) -> Pair:
         """The first trust anchor, with its key."""
-        return self._pair(self.anchors_file, self.anchor_key_file)
+        return self.pair(self.anchors_file, self.anchor_key_file)
 
     def issuer(self) -> Pair:
         """What signs leaves."""
-        return self._pair(self.issuer_file, self.issuer_key_file)
+        return self.pair(self.issuer_file, self.issuer_key_file)
 
     def server(self) -> Pair:
         """The certificate of nats-server."""
-        return self._pair(self.server_file, self.server_key_file)
+        return self.pair(self.server_file, self.server_key_file)
 
     def token_keys(self) -> list[ec.EllipticCurvePublicKey]:
         """The public keys that join tokens are checked with."""
@@ -140,8 +205,15 @@ class MeshDirectory:
         """What signs who is admitted to the bus."""
         return self.seed(self.account_file, nkey.ACCOUNT)
 
-    def user(self, role: Role) -> nkey.KeyPair:
-        """The nkey of a role."""
+    def callout(self) -> xkey.BoxKey:
+        """What opens the questions of NATS."""
+        try:
+            return xkey.load(self.read(self.callout_file).decode("ascii", "replace"))
+        except InvalidCertificate as error:
+            raise InvalidSettings(f"{self.callout_file}: {error}") from None
+
+    def user(self, role: Role | Literal["system", "person"]) -> nkey.KeyPair:
+        """The nkey of a role, or of identity in the system account."""
         return self.seed(self.seed_file(role), nkey.USER)
 
     def seed(self, path: Path, kind: int) -> nkey.KeyPair:
@@ -151,14 +223,16 @@ class MeshDirectory:
         except InvalidCertificate as error:
             raise InvalidSettings(f"{path}: {error}") from None
 
-    def _certificates(self, path: Path) -> list[x509.Certificate]:
+    def certificates(self, path: Path) -> list[x509.Certificate]:
+        """The certificates in a file."""
         try:
             return load_certificates(self.read(path))
         except InvalidCertificate as error:
             raise InvalidSettings(f"{path}: {error}") from None
 
-    def _pair(self, path: Path, key_path: Path) -> Pair:
-        chain = self._certificates(path)
+    def pair(self, path: Path, key_path: Path) -> Pair:
+        """A key with its certificates."""
+        chain = self.certificates(path)
         try:
             key = load_key(self.read(key_path))
         except InvalidCertificate as error:
@@ -166,3 +240,15 @@ class MeshDirectory:
         if chain[0].public_key() != key.public_key():
             raise InvalidSettings(f"{key_path}: not the key of the certificate in {path}")
         return Pair(tuple(chain), key)
+
+
+def write(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file of the directory in one step, unless it holds that already. Raises OSError."""
+    if not path.exists() or path.read_bytes() != data:
+        replace(path, data, mode)
+
+
+def write_pair(pair: Pair, path: Path, key_path: Path) -> None:
+    """Write certificates and their key; whoever reads meanwhile sees that they do not fit. Raises OSError."""
+    write(key_path, key_pem(pair.key))
+    write(path, chain_pem(pair.chain), PUBLIC)

@@ -1,17 +1,20 @@
 """The configuration of nats-server, the same for every deployment.
 
 TLS from the mesh's own anchor; an account for the mesh and one for the system; static nkey users for the
-control plane, which need nobody to come in; everybody else is asked for at the callout.
+control plane, which need nobody to come in; everybody else is asked for at the callout, in a box that only
+identity can open. One node, or several that know each other.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from services.identity.callout import ACCOUNT
+from services.identity.callout import ACCOUNT, MOST_PAYLOAD, MOST_SUBSCRIPTIONS
 from services.identity.permissions import Permissions
 
+SYSTEM_ACCOUNT = "SYS"
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
 _ADMISSION_SECONDS = 30
 # A proof with its chain and long names does not fit into the usual 4 kB of a CONNECT.
@@ -19,14 +22,15 @@ _LONGEST_LINE = "32KB"
 
 _TEMPLATE = """\
 # Made by `python -m services.identity.bootstrap`, and made again by it: edits are lost.
+# For nats-server 2.12 or later.
 
 server_name: {server_name}
 port: {port}
 
 max_control_line: {longest_line}
-max_payload: 1MB
+max_payload: {most_payload}
 max_pending: 16MB
-max_subscriptions: 20000
+max_subscriptions: {most_subscriptions}
 ping_interval: "20s"
 ping_max: 3
 write_deadline: "10s"
@@ -43,12 +47,16 @@ jetstream {{
   max_memory_store: 256MB
   max_file_store: 4GB
 }}
-
-system_account: SYS
+{cluster}
+system_account: {system_account}
 accounts {{
-  SYS {{}}
+  {system_account} {{
+    users: [
+{system}
+    ]
+  }}
   {account} {{
-    jetstream: enabled
+    jetstream {{ max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }}
     users: [
 {users}
     ]
@@ -59,41 +67,119 @@ authorization {{
   timeout: {seconds}
   auth_callout {{
     issuer: {issuer}
+    xkey: {xkey}
     account: {account}
+    allowed_accounts: [{account}]
     auth_users: {auth_users}
   }}
 }}
 """
 
+# A workload's leaf comes from the same anchor as a node's certificate: only the password tells them apart.
+_CLUSTER = """
+cluster {{
+  name: tulle
+  port: {port}
+  # Others who hear of this node from a third one reach it by the name in its certificate.
+  advertise: {advertise}
+  no_advertise: true
+  tls {{
+    cert_file: {cert}
+    key_file: {key}
+    ca_file: {anchors}
+    min_version: "1.3"
+    timeout: {seconds}
+  }}
+  authorization {{ user: {user}, password: {password}, timeout: {seconds} }}
+  routes: {routes}
+}}
+"""
+_ROUTE_USER = "route"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One nats-server of several: what it is called, and where clients and the other nodes reach it."""
+
+    name: str
+    host: str
+    port: int
+    route_port: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """All nodes, and what they show each other."""
+
+    nodes: tuple[Node, ...]
+    anchors: Path
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What every node of a mesh is told alike."""
+
+    cert: Path
+    key: Path
+    store: Path
+    issuer: str
+    """The public nkey of the account that answers the callout."""
+    xkey: str
+    """The public xkey for which questions are sealed."""
+    users: Mapping[str, tuple[str, Permissions]]
+    """The static ones: a name for people, the public nkey and what it may do."""
+    system: tuple[str, Permissions]
+    """Who may use the system account: a public nkey and what it may do."""
+
 
 def render(
-    *,
-    cert: Path,
-    key: Path,
-    store: Path,
-    port: int,
-    issuer: str,
-    users: Mapping[str, tuple[str, Permissions]],
-    server_name: str = "tulle",
+    server: Server, *, port: int, name: str = "tulle", cluster: Cluster | None = None
 ) -> str:
-    """The text of nats.conf.
-
-    `issuer` is the public nkey of the account, `users` are the static ones: a name for people, the
-    public nkey and what it may do.
-    """
+    """The text of nats.conf for the server `name`; with `cluster`, which has a node of that name."""
     return _TEMPLATE.format(
-        server_name=_quoted(server_name),
+        server_name=_quoted(name),
         port=port,
         longest_line=_LONGEST_LINE,
+        most_payload=MOST_PAYLOAD,
+        most_subscriptions=MOST_SUBSCRIPTIONS,
         seconds=_ADMISSION_SECONDS,
-        cert=_quoted(cert),
-        key=_quoted(key),
-        store=_quoted(store),
+        cert=_quoted(server.cert),
+        key=_quoted(server.key),
+        store=_quoted(server.store),
+        cluster=_cluster(server, name, cluster) if cluster else "",
+        system_account=SYSTEM_ACCOUNT,
+        system=_user("identity", *server.system),
         account=ACCOUNT,
-        users="\n".join(_user(name, *user) for name, user in users.items()),
-        issuer=issuer,
-        auth_users=_list([public for public, _ in users.values()]),
+        users="\n".join(_user(role, *user) for role, user in server.users.items()),
+        issuer=server.issuer,
+        xkey=server.xkey,
+        auth_users=_list([public for public, _ in server.users.values()]),
     )
+
+
+def _cluster(server: Server, name: str, cluster: Cluster) -> str:
+    own = next(node for node in cluster.nodes if node.name == name)
+    routes = [
+        f"tls://{_ROUTE_USER}:{cluster.password}@{bracketed(node.host)}:{node.route_port}"
+        for node in cluster.nodes
+    ]
+    return _CLUSTER.format(
+        port=own.route_port,
+        advertise=_quoted(f"{bracketed(own.host)}:{own.route_port}"),
+        cert=_quoted(server.cert),
+        key=_quoted(server.key),
+        anchors=_quoted(cluster.anchors),
+        seconds=_ADMISSION_SECONDS,
+        user=_quoted(_ROUTE_USER),
+        password=_quoted(cluster.password),
+        routes=_list(routes),
+    )
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _user(name: str, public: str, permissions: Permissions) -> str:

@@ -1,7 +1,7 @@
 """NATS's keys: Ed25519, spelled in base32 with a letter for what they are, and a checksum.
 
 See github.com/nats-io/nkeys. A seed begins with `S` and the letter, a public key with the letter alone:
-`U` user, `A` account, `N` server.
+`U` user, `A` account, `N` server, `X` for boxes (see xkey).
 """
 
 import base64
@@ -16,6 +16,7 @@ from common.errors import InvalidCertificate, InvalidToken
 ACCOUNT = 0
 SERVER = 13 << 3
 USER = 20 << 3
+CURVE = 23 << 3
 _SEED = 18 << 3
 
 
@@ -26,7 +27,7 @@ class KeyPair:
         self._kind = kind
         self._secret = secret
         self._key = Ed25519PrivateKey.from_private_bytes(secret)
-        self.public = _spell(bytes([kind]) + self._key.public_key().public_bytes_raw())
+        self.public = spell_public(kind, self._key.public_key().public_bytes_raw())
 
     def __repr__(self) -> str:
         return f"<KeyPair {self.public}>"
@@ -34,9 +35,7 @@ class KeyPair:
     @property
     def seed(self) -> str:
         """The secret half, as it stands in a file."""
-        # A seed's first ten bits are its own kind and then the kind of its key.
-        head = bytes([_SEED | self._kind >> 5, (self._kind & 31) << 3])
-        return _spell(head + self._secret)
+        return spell_seed(self._kind, self._secret)
 
     def sign(self, data: bytes) -> bytes:
         """The signature, 64 bytes (RFC 8032)."""
@@ -50,6 +49,22 @@ def generate(kind: int) -> KeyPair:
 
 def load(seed: str, kind: int) -> KeyPair:
     """Read a seed; raises InvalidCertificate, whose message never holds a part of the seed."""
+    return KeyPair(kind, unspell_seed(seed, kind))
+
+
+def spell_public(kind: int, raw: bytes) -> str:
+    """A public key as others read it."""
+    return _spell(bytes([kind]) + raw)
+
+
+def spell_seed(kind: int, secret: bytes) -> str:
+    """The secret half of a key, as it stands in a file."""
+    # A seed's first ten bits are its own kind and then the kind of its key.
+    return _spell(bytes([_SEED | kind >> 5, (kind & 31) << 3]) + secret)
+
+
+def unspell_seed(seed: str, kind: int) -> bytes:
+    """The secret in a seed, 32 bytes; raises InvalidCertificate, which never shows a part of it."""
     try:
         raw = _unspell(seed.strip())
     except ValueError:
@@ -58,7 +73,7 @@ def load(seed: str, kind: int) -> KeyPair:
         raise InvalidCertificate("nkey: expected a seed that begins with S")
     if (raw[0] & 7) << 5 | raw[1] >> 3 != kind:
         raise InvalidCertificate(f"nkey: a seed of another kind; expected {_LETTERS[kind]}")
-    return KeyPair(kind, raw[2:])
+    return raw[2:]
 
 
 def check_public(public: str, kind: int) -> bytes:
@@ -81,7 +96,12 @@ def verify(public: str, kind: int, data: bytes, signature: bytes) -> None:
         raise InvalidToken(f"signature does not match the key {public}") from None
 
 
-_LETTERS = {ACCOUNT: "an account (A…)", SERVER: "a server (N…)", USER: "a user (U…)"}
+_LETTERS = {
+    ACCOUNT: "an account (A…)",
+    SERVER: "a server (N…)",
+    USER: "a user (U…)",
+    CURVE: "a box (X…)",
+}
 
 
 def _spell(raw: bytes) -> str:

@@ -1,8 +1,8 @@
 """Who may use which subjects of the bus: a pure function from identity to permissions.
 
 Whatever is not allowed is refused by the server. A workload's proxy speaks for itself only: its own
-metrics, lifecycle and acknowledgements, its own certificate, answers in its own inbox. It reads what
-everybody may read, and what is written for it.
+metrics, events, lifecycle and acknowledgements, its own certificate, answers in its own inbox. It reads
+what everybody may read, and what is written for it. docs/permissions.md shows all of it.
 """
 
 from typing import Literal, get_args
@@ -10,27 +10,33 @@ from typing import Literal, get_args
 import msgspec
 
 from common.contract import subjects
-from common.contract.events import Phase
-from common.contract.subjects import EVENTS, LEASES, STATE, WORKLOADS
+from common.contract.events import Phase, Service
+from common.contract.subjects import EVENTS, LEASES, LIFECYCLES, STATE, TOKENS, WORKLOADS
 from common.names import Identity, WorkloadName, token
 
-Role = Literal["identity", "destination", "injector", "telemetry", "operator"]
-ROLES: tuple[Role, ...] = get_args(Role)
+Role = Literal[Service, "operator"]
+PersonRole = Literal["reader", "operator"]
+ROLES: tuple[Role, ...] = (*get_args(Service), "operator")
 
 CALLOUT = "$SYS.REQ.USER.AUTH"
 """Where NATS asks whether a connection may be admitted: tokens are in the question."""
+NO_GROUPS = "> >"
+"""Every queue group on every subject: a member of a group takes messages away from the others."""
 _CALLOUT_ANSWERS = "$SYS._INBOX.>"
 _LEASES = f"KV_{LEASES}"
-_STREAMS = (STATE, WORKLOADS, EVENTS, _LEASES)
+_TOKENS = f"KV_{TOKENS}"
+_SHARED = (STATE, WORKLOADS, EVENTS, LIFECYCLES, _LEASES)
+_FRAMEWORK = ("PING", "INFO", "STATS")
+_CERTIFY = subjects.certify_any().subject
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True):
-    """Subjects that may be published and subscribed to."""
+    """Subjects that may be published and subscribed to; `SUBJECT GROUP` is for members of that group."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     not_subscribe: tuple[str, ...] = ()
-    """What is refused although `subscribe` allows it; `> *` is every queue group."""
+    """What is refused, or left out of what is heard, although `subscribe` allows it."""
     answers: bool = False
     """May answer each request that it gets, once, wherever the answer is wanted."""
 
@@ -39,6 +45,11 @@ def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
     """What the proxy of a workload may do."""
     own = f"{workload.namespace}.{token(workload.name)}"
     document = subjects.workload(workload)
+    everybody_s = tuple(
+        state
+        for state in (*subjects.discovery_any(), subjects.trust())
+        if state.stream != WORKLOADS
+    )
     return Permissions(
         publish=(
             subjects.metrics(workload).subject,
@@ -46,99 +57,155 @@ def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
             *(subjects.lifecycle(workload, phase).subject for phase in get_args(Phase)),
             subjects.learned(workload).subject,
             f"tulle.v1.tap_events.{own}",
-            "tulle.v1.events.proxy.*",
+            subjects.proxy_event(workload, "*").subject,
             subjects.certify(identity, workload).subject,
-            _direct_get(STATE, "put.v1.discovery.*.>"),
-            _direct_get(STATE, subjects.trust().written),
-            _direct_get(STATE, subjects.settings().written),
+            *(_direct_get(state.stream, state.written) for state in everybody_s),
             _direct_get(WORKLOADS, document.written),
         ),
         subscribe=(
-            "tulle.v1.discovery.*.>",
-            subjects.trust().subject,
-            subjects.settings().subject,
+            *(state.subject for state in everybody_s),
             document.subject,
             f"tulle.v1.tap.{own}",
             f"{subjects.inbox(workload)}.>",
         ),
-        # A member of a group would take others' messages away from them.
-        not_subscribe=("> *",),
+        not_subscribe=(NO_GROUPS,),
         answers=True,
     )
 
 
+def of_person(name: str, role: PersonRole) -> Permissions:
+    """What a person may do: read everything but requests for certificates; as operator also mend."""
+    return _person(f"{subjects.person_inbox(name)}.>", role)
+
+
 def of_role(role: Role) -> Permissions:
-    """What a service of the control plane, or a person with the operator's key, may do.
+    """What a service, or whoever holds the mesh directory's own key for people, may do.
 
     None of them may answer wherever an asker wants it: an asker might want it where only they may write.
     """
-    publish, subscribe = _ROLES[role]
-    inboxes: tuple[str, ...] = (f"{subjects.role_inbox(role)}.>",)
+    inbox = f"{subjects.role_inbox(role)}.>"
     if role == "operator":
-        # Where NATS's own tools want their answers. A workload's inbox has more words.
-        inboxes += ("_INBOX.*", "_INBOX.*.*")
-    return Permissions(publish=(*publish, "_INBOX.>"), subscribe=(*subscribe, *inboxes))
+        return _person(inbox, role)
+    publish, hear, serve = _SERVICES[role]
+    hear = (*hear, "tulle.v1.mesh.*", inbox, *_found_as(role))
+    return Permissions(
+        publish=(
+            f"tulle.v1.events.{role}.*",
+            subjects.role_ack(role).subject,
+            _direct_get(STATE, "put.v1.mesh.*"),
+            *publish,
+        ),
+        subscribe=(*hear, *(f"{subject} {role}" for subject in serve)),
+        # It shares its questions with its own replicas, and hears all else by itself.
+        not_subscribe=tuple(f"{subject} >" for subject in hear),
+    )
+
+
+def of_system() -> Permissions:
+    """What identity may do in the system account: see who is connected, end that, have files reread."""
+    requests = ("PING", "PING.CONNZ", "*.CONNZ", "*.VARZ", "*.KICK", "*.RELOAD")
+    return Permissions(
+        publish=tuple(f"$SYS.REQ.SERVER.{request}" for request in requests),
+        subscribe=(f"{subjects.role_inbox('identity')}.>",),
+        not_subscribe=(NO_GROUPS,),
+    )
+
+
+def _person(inbox: str, role: PersonRole) -> Permissions:
+    publish: tuple[str, ...] = (
+        "tulle.v1.telemetry.*",
+        subjects.trust_status().subject,
+        subjects.leaves().subject,
+        *(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in ("", ".>")),
+        *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
+        *_stream_api("INFO", "MSG.GET"),
+        *(f"$JS.API.DIRECT.GET.{stream}{more}" for stream in _SHARED for more in ("", ".>")),
+    )
+    subscribe: tuple[str, ...] = (subjects.EVERYTHING, inbox)
+    if role == "operator":
+        # No CREATE and no UPDATE: a stream says where what it holds is said again.
+        publish += (
+            "tulle.v1.tap.*.*",
+            subjects.trust_change().subject,
+            *_stream_api("PURGE", "DELETE", "LEADER.STEPDOWN"),
+        )
+        subscribe += ("put.v1.>", "$JS.EVENT.>", f"$KV.{LEASES}.>")
+    return Permissions(
+        publish=publish,
+        subscribe=subscribe,
+        not_subscribe=("tulle.v1.identity.certify.>", NO_GROUPS),
+    )
 
 
 def _direct_get(stream: str, subject: str) -> str:
     return f"$JS.API.DIRECT.GET.{stream}.{subject}"
 
 
-def _service(component: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What every service may do: make sure of the streams, hold a lease, tell events, be found."""
-    publish = (
-        f"tulle.v1.events.{component}.*",
-        *(f"$JS.API.STREAM.{what}.{s}" for s in _STREAMS for what in ("CREATE", "UPDATE", "INFO")),
-        f"$KV.{LEASES}.>",
-        _direct_get(_LEASES, ">"),
-        _direct_get(STATE, "put.v1.mesh.*"),
-    )
-    return publish, ("$SRV.>", "tulle.v1.mesh.*")
+def _stream_api(*requests: str, streams: tuple[str, ...] = _SHARED) -> tuple[str, ...]:
+    return tuple(f"$JS.API.STREAM.{what}.{stream}" for stream in streams for what in requests)
 
 
-def _roles() -> dict[Role, tuple[tuple[str, ...], tuple[str, ...]]]:
-    more: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
-        "identity": (
-            (subjects.trust().written, _CALLOUT_ANSWERS),
-            (CALLOUT, subjects.certify_any().subject, "tulle.v1.ack.*.*"),
+def _lease(role: Service) -> tuple[str, ...]:
+    key = f"$KV.{LEASES}.{role}"
+    return key, _direct_get(_LEASES, key)
+
+
+def _found_as(role: Service) -> tuple[str, ...]:
+    """Where the services framework asks who is there (NATS ADR-32)."""
+    own = ("", f".{role}", f".{role}.*")
+    return tuple(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in own)
+
+
+_ENSURE = _stream_api("CREATE", "UPDATE", "INFO")
+# Only inboxes of services and people; identity answers workloads too.
+_ANSWER_PEOPLE = "_INBOX._.>"
+
+_SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    # Beside what every service may: publishes, hears by itself, serves with its replicas.
+    "identity": (
+        (
+            subjects.trust().written,
+            subjects.rotation().written,
+            *_ENSURE,
+            *_lease("identity"),
+            # Which join tokens were used: nobody else may say so, or forget it.
+            *_stream_api("CREATE", "UPDATE", "INFO", streams=(_TOKENS,)),
+            f"$KV.{TOKENS}.*",
+            _direct_get(_TOKENS, f"$KV.{TOKENS}.*"),
+            _CALLOUT_ANSWERS,
+            "_INBOX.>",
         ),
-        "destination": (
-            (
-                "put.v1.discovery.>",
-                "put.v1.workload.*.*",
-                subjects.settings().written,
-                *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS, EVENTS)),
-                *(_direct_get(stream, ">") for stream in (STATE, WORKLOADS, EVENTS)),
-            ),
-            (
-                subjects.lifecycle_any().subject,
-                subjects.learned_any().subject,
-                "tulle.v1.ack.*.*",
-                "tulle.v1.discovery.>",
-                "tulle.v1.workload.*.*",
-            ),
+        (subjects.ack_any().subject, subjects.lifecycle_any().subject),
+        (
+            *(CALLOUT, _CERTIFY, subjects.leaves().subject),
+            *(subjects.trust_status().subject, subjects.trust_change().subject),
         ),
-        "injector": ((), ()),
-        "telemetry": (
-            ("tulle.v1.tap.*.*",),
-            (
-                subjects.metrics_any().subject,
-                subjects.lifecycle_any().subject,
-                "tulle.v1.events.>",
-                "tulle.v1.tap_events.*.*",
-                "tulle.v1.telemetry.>",
-            ),
+    ),
+    "destination": (
+        (
+            *("put.v1.discovery.>", "put.v1.workload.*.*", subjects.settings().written),
+            *_ENSURE,
+            *_lease("destination"),
+            *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS, LIFECYCLES)),
+            *(_direct_get(stream, ">") for stream in (STATE, WORKLOADS)),
+            _ANSWER_PEOPLE,
         ),
-    }
-    roles = {role: (_service(role), more[role]) for role in more}
-    joined = {r: (a[0] + b[0], a[1] + b[1]) for r, (a, b) in roles.items()}
-    # A person reads everything but tokens, asks what can be asked, and mends streams; the mesh's own
-    # words are not put into its mouth.
-    joined["operator"] = (
-        ("tulle.v1.telemetry.>", "tulle.v1.tap.*.*", "$SRV.>", "$JS.API.>", f"$KV.{LEASES}.>"),
-        (subjects.EVERYTHING, "put.v1.>", "$SRV.>", "$JS.EVENT.>", "$KV.>"),
-    )
-    return joined
-
-
-_ROLES = _roles()
+        (
+            subjects.lifecycle_any().subject,
+            subjects.learned_any().subject,
+            subjects.ack_any().subject,
+            *("tulle.v1.discovery.>", "tulle.v1.workload.*.*"),
+        ),
+        (),
+    ),
+    "injector": ((*_lease("injector"), _ANSWER_PEOPLE), (), ()),
+    "telemetry": (
+        ("tulle.v1.tap.*.*", _ANSWER_PEOPLE),
+        (
+            subjects.metrics_any().subject,
+            subjects.lifecycle_any().subject,
+            *("tulle.v1.events.>", "tulle.v1.tap_events.*.*"),
+        ),
+        ("tulle.v1.telemetry.*",),
+    ),
+}

@@ -19,6 +19,8 @@ from common.x509.keys import generate_key
 DAY = 86_400.0
 ANCHOR_LIFE = 3650 * DAY
 ISSUER_LIFE = 365 * DAY
+RENEW_AT = 0.7
+"""Which part of the life of an issuer, or of NATS's certificate, may be over before it is renewed."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,10 +45,25 @@ def make_anchor(trust_domain: str, now: float, life: float = ANCHOR_LIFE) -> Pai
     key = generate_key()
     name = _name(f"anchor.{trust_domain}")
     builder = _begin(name, name, key.public_key(), now, now + life)
-    builder = _as_authority(builder, path_length=1)
+    # Below it an issuer, and between the two, in a rotation, the anchor that it vouches for.
+    builder = _as_authority(builder, path_length=2)
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     builder = builder.add_extension(_authority_key(own), critical=False)
     return Pair((builder.sign(key, SHA256()),), key)
+
+
+def cross_sign(new: x509.Certificate, old: Pair, now: float) -> x509.Certificate:
+    """The anchor `new` once more, vouched for by the anchor `old`, for those who know only that one.
+
+    It ends with whichever of the two ends first.
+    """
+    key = new.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    ends = _until(old, new.not_valid_after_utc.timestamp(), 0)
+    builder = _begin(new.subject, old.certificate.subject, key, now, ends)
+    builder = _as_authority(builder, path_length=1)
+    builder = builder.add_extension(authority_key(old.certificate), critical=False)
+    return builder.sign(old.key, SHA256())
 
 
 def make_issuer(anchor: Pair, trust_domain: str, now: float, life: float = ISSUER_LIFE) -> Pair:
@@ -61,8 +78,18 @@ def make_issuer(anchor: Pair, trust_domain: str, now: float, life: float = ISSUE
     return Pair((builder.sign(anchor.key, SHA256()),), key)
 
 
-def make_server(issuer: Pair, hosts: Sequence[str], now: float, life: float = ISSUER_LIFE) -> Pair:
-    """A certificate for a TLS server that is reached at `hosts`: names or IP addresses."""
+def make_server(
+    issuer: Pair,
+    hosts: Sequence[str],
+    now: float,
+    life: float = ISSUER_LIFE,
+    *,
+    routes: bool = False,
+) -> Pair:
+    """A certificate for a TLS server that is reached at `hosts`: names or IP addresses.
+
+    With `routes` it may be shown to other nodes of a NATS cluster as well, as their client.
+    """
     key = generate_key()
     name = _name("nats")
     builder = _begin(
@@ -72,13 +99,25 @@ def make_server(issuer: Pair, hosts: Sequence[str], now: float, life: float = IS
         x509.BasicConstraints(ca=False, path_length=None), critical=True
     )
     builder = builder.add_extension(key_usage(digital_signature=True), critical=True)
-    builder = builder.add_extension(
-        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
-    )
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if routes else [])]
+    builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     builder = builder.add_extension(authority_key(issuer.certificate), critical=False)
     names = x509.SubjectAlternativeName([_host(host) for host in hosts])
     builder = builder.add_extension(names, critical=False)
     return Pair((builder.sign(issuer.key, SHA256()), *issuer.chain), key)
+
+
+def is_old(certificate: x509.Certificate, now: float) -> bool:
+    """Whether so much of its life is over that it is to be renewed."""
+    begins = certificate.not_valid_before_utc.timestamp()
+    ends = certificate.not_valid_after_utc.timestamp()
+    return (now - begins) / (ends - begins) > RENEW_AT
+
+
+def has_routes(server: x509.Certificate) -> bool:
+    """Whether a certificate of `make_server` was made with `routes`."""
+    uses = server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return ExtendedKeyUsageOID.CLIENT_AUTH in uses
 
 
 def key_usage(

@@ -18,8 +18,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """If given, it must be the mesh directory's."""
     trust_anchors_file: str = ""
     nkey_file: str = ""
+    nats_dir: str = ""
+    """Where NATS has its certificate (`server.pem`, `server.key`), if not in the mesh directory."""
     leaf_seconds: Annotated[float, Meta(ge=2, le=30 * 86_400)] = 86_400.0
     """How long a leaf lives."""
+    lease_seconds: Annotated[float, Meta(ge=2, le=300)] = 10.0
+    """How long the other replicas wait before one of them takes the place of one that fell silent."""
     admin_listen: str = "127.0.0.1:9990"
     log_level: Level = "info"
     log_format: Format = "plain"

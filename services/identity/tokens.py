@@ -1,7 +1,7 @@
 """Join tokens: whoever holds the tokens key says which workload may join, with which identity.
 
 A token is a JWT (ES256) that lives for an hour unless told otherwise. It is shown in the handshake of
-the connection to the bus and nowhere else, and it is needed once: afterwards there is a leaf.
+the connection to the bus and nowhere else, and attests once: afterwards there is a leaf.
 """
 
 import secrets
@@ -14,6 +14,7 @@ from common.errors import InvalidName, InvalidToken
 from common.names import Identity, WorkloadName
 from common.x509.keys import fingerprint, load_key
 from services.identity.attest import Attested
+from services.identity.spent import Ledger, spend
 
 AUDIENCE = "identity.tulle.dev"
 LONGEST = 366 * 86_400.0
@@ -62,14 +63,17 @@ def issue(
 
 
 class JoinTokens:
-    """Knows join tokens that one of `keys` signed for `trust_domain`."""
+    """Knows join tokens that one of `keys` signed for `trust_domain`, each of them once, as `ledger` says."""
 
-    def __init__(self, keys: Sequence[ec.EllipticCurvePublicKey], trust_domain: str) -> None:
+    def __init__(
+        self, keys: Sequence[ec.EllipticCurvePublicKey], trust_domain: str, ledger: Ledger
+    ) -> None:
         self._keys = {fingerprint(key): key for key in keys}
         self._trust_domain = trust_domain
+        self._ledger = ledger
 
-    async def attest(self, token: jwt.Jws, now: float) -> Attested:
-        """Who the token says its bearer is; raises InvalidToken."""
+    async def attest(self, token: jwt.Jws, host: str, now: float) -> Attested:
+        """Who the token says its bearer is; raises InvalidToken, and BusUnavailable as the ledger does."""
         key = self._keys.get(token.header.kid)
         if key is None:
             raise InvalidToken(f"join token: signed by unknown key {token.header.kid[:64]!r}")
@@ -84,4 +88,5 @@ class JoinTokens:
             identity = Identity(claims.namespace, claims.service_account, self._trust_domain)
         except InvalidName as error:
             raise InvalidToken(f"join token: {error}") from None
+        await spend(self._ledger, claims.jti, host, now, claims.exp)
         return Attested(identity=identity, workload=workload, by="join-token", evidence=claims.jti)

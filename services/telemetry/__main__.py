@@ -1,14 +1,17 @@
 """`python -m services.telemetry`: the service as a program."""
 
-import ssl
+import os
+import socket
 from pathlib import Path
+
+import anyio
 
 from common import config, log
 from common.bus import Bus
 from common.contract import subjects
 from common.errors import InvalidCertificate, InvalidSettings
 from common.lifecycle import Stop, run
-from common.x509 import bus_context
+from common.trusting import Trusting
 from services.telemetry.service import Telemetry
 from services.telemetry.settings import Settings
 
@@ -18,29 +21,34 @@ async def main(stop: Stop) -> None:
     settings = config.load(Settings)
     log.setup(settings.log_level, settings.log_format)
 
-    def trusting() -> ssl.SSLContext:
-        # Read afresh for each connection: anchors rotate.
-        return _trusting(settings.trust_anchors_file)
-
-    trusting()
+    trusting = _trusting(settings.trust_anchors_file)
     async with Bus(
         settings.bus,
         name="telemetry",
-        tls=trusting,
+        tls=trusting.context,
         nkey_seed=_seed(settings.nkey_file),
         inbox_prefix=subjects.role_inbox("telemetry"),
     ) as bus:
         telemetry = Telemetry(bus)
-        async with telemetry.admin(settings.admin_listen):
+        replica = f"{socket.gethostname()}:{os.getpid()}"
+        async with (
+            telemetry.admin(settings.admin_listen),
+            anyio.create_task_group() as group,
+        ):
             await telemetry.start()
+            group.start_soon(trusting.run, bus, "telemetry", replica)
             await stop.wait()
+            group.cancel_scope.cancel()
 
 
-def _trusting(path: str) -> ssl.SSLContext:
+def _trusting(path: str) -> Trusting:
+    """Whom we trust to be the bus; raises InvalidSettings."""
+    trusting = Trusting(lambda: _read(path, "TULLE_TRUST_ANCHORS_FILE"))
     try:
-        return bus_context(_read(path, "TULLE_TRUST_ANCHORS_FILE"))
+        trusting.context()
     except InvalidCertificate as error:
         raise InvalidSettings(f"TULLE_TRUST_ANCHORS_FILE={path!r}: {error}") from None
+    return trusting
 
 
 def _seed(path: str) -> str:

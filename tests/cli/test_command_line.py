@@ -17,6 +17,8 @@ COMMANDS = [
     ("bus",),
     ("bus", "sub"),
     ("token",),
+    ("check",),
+    ("identity",),
     ("version",),
 ]
 

@@ -13,6 +13,7 @@ from common.names import Identity, WorkloadName
 from services.identity.bootstrap import bootstrap
 from services.identity.directory import MeshDirectory
 from services.identity.tokens import JoinTokens
+from tests.support.ledger import Memory
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ async def test_a_token_says_which_workload_may_join_as_whom(mesh: MeshDirectory)
 
     assert (result.exit_code, result.stderr) == (0, "")
     token = jwt.parse(result.stdout.rstrip("\n"))
-    attested = await JoinTokens(mesh.token_keys(), "example.org").attest(token, SystemClock.now())
+    tokens = JoinTokens(mesh.token_keys(), "example.org", Memory())
+    attested = await tokens.attest(token, "10.1.2.3", SystemClock.now())
     assert attested.workload == WorkloadName("shop", "web-1")
     assert attested.identity == Identity("shop", "web", "example.org")
 

@@ -109,6 +109,32 @@ async def test_a_server_whose_certificate_is_not_trusted_is_not_told_the_token(
         assert "CERTIFICATE_VERIFY_FAILED" in told(caplog, "cannot connect to the bus")[0]
 
 
+async def test_a_server_that_is_too_old_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[bytes] = []
+
+    async def old(stream: SocketStream) -> None:
+        async with stream:
+            info = b'INFO {"server_id":"x","version":"2.11.9","max_payload":1048576,"headers":true}'
+            await stream.send(info + b"\r\n")
+            try:
+                while True:
+                    heard.append(await stream.receive())
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                heard.append(b"(end)")
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, old)
+        async with Bus([f"nats://127.0.0.1:{port}"], name="t", token=lambda: SECRET):
+            await until(lambda: told(caplog, "cannot connect to the bus"))
+            await until(lambda: heard)
+        group.cancel_scope.cancel()
+    assert heard[0] == b"(end)"
+    expected = "nats-server 2.11: too old for Tulle; expected 2.12 or later"
+    assert expected in told(caplog, "cannot connect to the bus")[0]
+
+
 @pytest.mark.parametrize("promise", [b"false", b"null", b'""'])
 async def test_a_server_that_does_without_tls_is_told_nothing(
     promise: bytes, caplog: pytest.LogCaptureFixture
@@ -117,7 +143,7 @@ async def test_a_server_that_does_without_tls_is_told_nothing(
 
     async def impostor(stream: SocketStream) -> None:
         async with stream:
-            info = b'INFO {"server_id":"x","version":"2.11.0","auth_required":true,"tls_required":'
+            info = b'INFO {"server_id":"x","version":"2.12.0","auth_required":true,"tls_required":'
             await stream.send(info + promise + b',"max_payload":1048576,"headers":true}\r\n')
             try:
                 while True:

@@ -9,8 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from common.errors import BusUnavailable
-from common.nats_server import NatsServer
+from common import nats_version
+from common.errors import BusUnavailable, InvalidSettings
+from common.nats_server import NatsServer, find_binary
 from tests.support.nats import connected, until
 
 pytestmark = pytest.mark.anyio
@@ -111,3 +112,25 @@ async def test_a_configuration_in_a_file_is_used_in_place(tmp_path: Path) -> Non
 
     assert "from-an-include" in log
     assert os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["v2.12.0", "nats-server: v2.15.1", "3.0.0-dev", "2.12.0-RC.1"])
+def test_a_server_that_is_new_enough_will_do(version: str) -> None:
+    nats_version.check(version)
+
+
+@pytest.mark.parametrize("version", ["2.11.9", "nats-server: v2.9.25", "1.4.1", ""])
+def test_a_server_that_is_too_old_is_named_with_what_is_expected(version: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"too old for Tulle; expected 2\.12 or later"):
+        nats_version.check(version)
+
+
+def test_an_old_server_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "nats-server"
+    old.write_text("#!/bin/sh\necho nats-server: v2.10.3\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+
+    with pytest.raises(InvalidSettings, match=f"{old}: nats-server 2.10: too old"):
+        find_binary()

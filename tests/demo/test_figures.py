@@ -6,6 +6,7 @@ from common.contract.telemetry import EdgeRow, Figures
 from demo.figures import document, ordered, over, problems
 from demo.layout import TRANSPARENT_NETWORK, lay_out
 from demo.plan import parse
+from demo.rotation import Rotated
 
 LAYOUT = lay_out(
     parse(
@@ -110,3 +111,14 @@ def test_rows_come_in_the_order_of_the_application_file() -> None:
 
 def test_a_promised_call_that_carried_nothing_is_not_well() -> None:
     assert problems(LAYOUT, (row("web", "db", mtls=False),)) == ("traffic → web: no traffic",)
+
+
+def test_a_rotation_that_failed_or_was_noticed_is_not_well() -> None:
+    rows = (row("traffic", "web"),)
+    failed = Rotated(completed=False, acknowledged=3, why="nobody is there")
+    noticed = Rotated(completed=True, acknowledged=10, failed_requests=2)
+
+    assert problems(LAYOUT, rows, failed) == ("the rotation was not completed: nobody is there",)
+    assert problems(LAYOUT, rows, noticed) == ("2 requests failed during or after the rotation",)
+    assert document(LAYOUT, rows, noticed).ok is False
+    assert document(LAYOUT, rows, Rotated(completed=True, acknowledged=10)).ok is True

@@ -117,6 +117,22 @@ def test_what_the_mesh_says_is_what_the_application_counted(tmp_path: Path, mode
     assert list(temporary.iterdir()) == []
 
 
+def test_a_rotation_in_the_middle_is_noticed_by_nobody(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    flags = ("--rotate", "--seconds", "4", "--json", "--explicit", "--logs", str(logs))
+    with demo(tmp_path, *flags) as running:
+        out, said = finish(running)
+
+    assert running.returncode == 0, said
+    # Seven proxies, identity, destination and telemetry.
+    assert json.loads(out)["rotation"] == {
+        "completed": True,
+        "acknowledged": 10,
+        "failed_requests": 0,
+    }
+    assert sum(figures["failures"] for figures in own_figures(logs, "traffic", "web")) == 0
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_people_reach_the_bus_and_the_metrics_until_ctrl_c_ends_it(
     tmp_path: Path, mode: str

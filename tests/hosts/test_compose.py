@@ -51,3 +51,11 @@ def test_a_proxy_that_dies_comes_back_with_the_rules_still_there(engine: Engine)
     while not engine.is_healthy("books-1-proxy"):
         assert time.monotonic() < until, engine.log("books-1-proxy")
         time.sleep(0.1)
+
+
+def test_another_trust_anchor_takes_the_place_of_the_one_there_is(engine: Engine) -> None:
+    answer = engine.run("tulle", "trust", "rotate", "--timeout", "30s", "--output", "json")
+
+    rotation = json.loads(answer)
+    assert (rotation["phase"], rotation["completed"], rotation["trouble"]) == ("steady", 1, "")
+    assert json.loads(engine.run("tulle", "trust", "status", "--output", "json")) == rotation

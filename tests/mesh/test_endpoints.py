@@ -122,7 +122,7 @@ async def hearing(mesh: RunningMesh, heard: list[Event]) -> AsyncIterator[None]:
     """Collect what proxies tell of endpoints."""
     async with mesh.bus() as bus:
         await bus.wait_connected()
-        await bus.listen(subjects.event("proxy", "*"), lambda _, event: heard.append(event))
+        await bus.listen(subjects.proxy_event_any(), lambda _, event: heard.append(event))
         yield
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -14,8 +15,8 @@ from common import jwt
 from common.bus import Bus
 from common.clock import ManualClock, SystemClock
 from common.contract import subjects
-from common.contract.identity import Proof, TrustBundle
-from common.errors import InvalidSettings, InvalidToken
+from common.contract.identity import Proof, TrustBundle, TrustChange
+from common.errors import InvalidSettings, InvalidToken, Refused
 from common.names import Identity, WorkloadName
 from common.x509 import chain_pem, generate_key, key_pem, load_der, peer_identity, server_context
 from proxy.control.certify import LEAF_FILE, Credentials, Held
@@ -329,3 +330,61 @@ async def test_another_bundle_applies_to_the_next_handshake(tmp_path: Path) -> N
     client, _ = shake(held(ours).client_context, theirs, name)
     assert peer_identity(client) == Identity("shop", "books")
     assert held(ours).trust_revision == ours.trust_revision
+
+
+def test_the_file_of_anchors_is_read_afresh_for_each_connection_to_the_bus(tmp_path: Path) -> None:
+    old, new = Pki(), Pki()
+    ours = credentials(prepared(tmp_path, old))
+    assert len(ours.bus_context().get_ca_certs()) == 1
+
+    (tmp_path / "anchors.pem").write_text(old.anchors_pem + new.anchors_pem)
+    assert len(ours.bus_context().get_ca_certs()) == 2
+
+    (tmp_path / "anchors.pem").write_text("nonsense")
+    assert len(ours.bus_context().get_ca_certs()) == 2, "what was good stays"
+
+
+def test_a_bundle_without_an_anchor_that_was_there_says_from_when_on_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    old, new = Pki(), Pki()
+    files = prepared(tmp_path, old)
+    trust = Trust("cluster.local", files / "state", files / "anchors.pem")
+    only_new = TrustBundle(trust_domain="cluster.local", anchors=(new.anchors_pem,))
+    both = TrustBundle(trust_domain="cluster.local", anchors=(old.anchors_pem, new.anchors_pem))
+
+    trust.update(both, 7)
+    assert trust.removed_at == 0
+    trust.update(only_new, 9)
+    trust.update(msgspec.structs.replace(only_new, phase="removed"), 11)
+
+    assert trust.removed_at == 9
+
+
+async def switched(operator: Bus) -> None:
+    """Have another anchor sign, as soon as identity itself has acknowledged it; the old one stays."""
+    with anyio.fail_after(30):
+        while True:
+            try:
+                change = TrustChange(step="switch")
+                await operator.request(subjects.trust_change(), change, timeout=10)
+            except Refused:
+                await anyio.sleep(0.1)
+            else:
+                return
+
+
+@pytest.mark.anyio
+async def test_another_leaf_is_asked_for_as_soon_as_another_anchor_signs(tmp_path: Path) -> None:
+    async with nats(tmp_path) as mesh, mesh.identity(), mesh.role("operator") as operator:
+        ours = credentials(started(tmp_path, mesh))
+        async with proxy(mesh, ours):
+            await until(lambda: ours.current.value and ours.trust_revision)
+            before = held(ours)
+            add = TrustChange(step="add", leave_behind=(str(WEB),))
+            await operator.request(subjects.trust_change(), add, timeout=10)
+            await switched(operator)
+
+            await until(lambda: held(ours).chain[0] != before.chain[0], 30)
+
+            assert held(ours).chain[1] != before.chain[1], "another issuer signed it"

@@ -59,8 +59,8 @@ async def test_what_is_told_while_the_bus_is_away_is_heard_when_it_is_back() -> 
         group.cancel_scope.cancel()
 
     (subject, event), (other, _) = ear.heard
-    assert subject == "tulle.v1.events.proxy.ejected"
-    assert other == "tulle.v1.events.proxy.readmitted"
+    assert subject == "tulle.v1.events.proxy.shop.client-1.ejected"
+    assert other == "tulle.v1.events.proxy.shop.client-1.readmitted"
     assert event.fields == {
         "service": "web.shop:8000",
         "endpoint": "10.0.0.1:8000",

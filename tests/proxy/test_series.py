@@ -1,5 +1,6 @@
 """What the proxy counts and how it is told on /metrics, as Prometheus' own parser understands it."""
 
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -184,6 +185,10 @@ def test_plain_text_says_why_there_was_no_tls() -> None:
 
     assert value(found, "request_total", tls="no_identity", no_tls_reason="no-tls") == 0
     assert value(found, "request_total", target_ip="10.0.0.9", target_port="80") == 0
+
+
+def test_the_openssl_that_it_is_linked_with_is_told() -> None:
+    assert value(scrape(Counters()), "proxy_openssl_info", version=ssl.OPENSSL_VERSION) == 1
 
 
 def test_what_was_refused_on_arrival_is_counted_by_its_rule() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -23,16 +23,18 @@ from common.files import private_folder, replace
 from common.names import DEFAULT_TRUST_DOMAIN
 from demo import manifests, readiness
 from demo.layout import Layout, Replica, lay_out
-from demo.messages import Program
+from demo.messages import Accepts, Program
 from demo.plan import parse
 from demo.programs import ADMIN_PORT, OUTBOUND_PORT, Paths, Programs
 from demo.supervisor import Running
 from services.identity.bootstrap import bootstrap
 from services.identity.directory import MeshDirectory
+from services.identity.nats_config import Node
 from services.identity.tokens import issue
 from tests.support.nats import until
 
 PATIENCE_SECONDS = 40.0
+Stages = tuple[tuple[Program, ...], ...]
 
 
 class RunningMesh:
@@ -142,20 +144,27 @@ async def running_mesh(
     directory: Path,
     application: str,
     proxies: Mapping[str, object] | None = None,
+    *,
+    nodes: int = 1,
     **identity: object,
 ) -> AsyncIterator[RunningMesh]:
     """A mesh with `application` (YAML as for `tulle demo --file`), up and ready; all gone afterwards.
 
     `proxies` are settings of every proxy, such as `{"shutdown_grace_seconds": 20}`; `identity` are those of
-    the identity service, such as `leaf_seconds=4`.
+    the identity service, such as `leaf_seconds=4`. With three or five `nodes`, NATS is a cluster of programs
+    called `nats-1` and so on.
     """
     network, claim = _free_network()
     port = _free_port(str(network[1]))
     with claim:
         layout = lay_out(parse(application), "explicit", network)
         paths = Paths(root=directory)
-        mesh = _prepare(layout, paths, str(network[1]), port)
+        numbers = range(1, nodes + 1) if nodes > 1 else ()
+        cluster = [_node(network, number, port) for number in numbers]
+        mesh = _prepare(layout, paths, str(network[1]), port, cluster)
         stages = Programs(layout, paths, environment(), port, DEFAULT_TRUST_DOMAIN).stages()
+        if cluster:
+            stages = _clustered(stages, mesh, cluster)
         async with anyio.create_task_group() as group:
             running = RunningMesh(group, layout, paths, mesh)
             running.programs = {program.name: program for stage in stages for program in stage}
@@ -172,9 +181,38 @@ async def running_mesh(
                         await running.kill(name)
 
 
-def _prepare(layout: Layout, paths: Paths, bus_host: str, bus_port: int) -> MeshDirectory:
+def _node(network: IPv4Network, number: int, port: int) -> Node:
+    host = str(network[number])
+    return Node(f"nats-{number}", host, port, _free_port(host))
+
+
+def _clustered(stages: Stages, mesh: MeshDirectory, nodes: Sequence[Node]) -> Stages:
+    """The same programs with several servers instead of the one, which the others know."""
+    (single, *rest), *later = stages
+    (binary, *_) = single.argv
+    servers = tuple(
+        msgspec.structs.replace(
+            single,
+            name=node.name,
+            argv=(binary, "-c", str(mesh.node_config_file(node.name)), "-a", node.host),
+            ready=Accepts(node.host, node.port),
+        )
+        for node in nodes
+    )
+    bus = {"TULLE_BUS": ",".join(mesh.bus().servers)}
+
+    def told(program: Program) -> Program:
+        known = "TULLE_BUS" in program.env
+        return msgspec.structs.replace(program, env=program.env | bus) if known else program
+
+    return ((*servers, *rest), *(tuple(map(told, stage)) for stage in later))
+
+
+def _prepare(
+    layout: Layout, paths: Paths, bus_host: str, bus_port: int, nodes: Sequence[Node]
+) -> MeshDirectory:
     paths.logs.mkdir(parents=True)
-    mesh = bootstrap(paths.mesh, nats_hosts=(bus_host,), nats_port=bus_port)
+    mesh = bootstrap(paths.mesh, nats_hosts=(bus_host,), nats_port=bus_port, nodes=nodes)
     manifests.write(layout, paths.manifests)
     key = mesh.read(mesh.tokens_key_file)
     for replica in layout.replicas:

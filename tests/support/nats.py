@@ -1,6 +1,6 @@
 """A plain nats-server (no TLS, no accounts) and buses on it, for tests."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -34,3 +34,12 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
             if condition():
                 return
             await anyio.sleep(0.005)
+
+
+async def until_told(ask: Callable[[], Awaitable[object]], seconds: float = 10.0) -> None:
+    """Ask until the answer is yes; TimeoutError if it is not within `seconds`."""
+    with anyio.fail_after(seconds):
+        while True:
+            if await ask():
+                return
+            await anyio.sleep(0.05)

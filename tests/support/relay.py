@@ -10,8 +10,9 @@ from anyio.abc import SocketAttribute, SocketStream
 class Line:
     """Connections to `port` reach the server while the line is whole, and flow while it is not held."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.port = port
+        self.host = host
         self._flows = anyio.Event()
         self._flows.set()
         self._whole = True
@@ -38,7 +39,7 @@ class Line:
             if not self._whole:
                 return
             async with (
-                await anyio.connect_tcp("127.0.0.1", server) as far,
+                await anyio.connect_tcp(self.host, server) as far,
                 anyio.create_task_group() as group,
             ):
                 self._open.add(group.cancel_scope)
@@ -57,13 +58,13 @@ class Line:
 
 
 @asynccontextmanager
-async def relay(server: int) -> AsyncIterator[Line]:
-    """A line to the server on port `server`."""
+async def relay(server: int, host: str = "127.0.0.1") -> AsyncIterator[Line]:
+    """A line to the server on port `server` of a loopback address."""
     async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        await anyio.create_tcp_listener(local_host=host) as listener,
         anyio.create_task_group() as group,
     ):
-        line = Line(listener.extra(SocketAttribute.local_port))
+        line = Line(listener.extra(SocketAttribute.local_port), host)
 
         async def carry(near: SocketStream) -> None:
             await line.carry(near, server)

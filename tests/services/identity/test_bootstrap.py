@@ -1,5 +1,6 @@
 """Mesh directories: made whole, kept, and never overwritten."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ from common.clock import ManualClock, SystemClock
 from common.errors import InvalidSettings
 from common.nats_server import find_binary
 from common.x509 import verified
+from services.identity import nats_files
 from services.identity.bootstrap import bootstrap, main
 from services.identity.directory import MeshDirectory
 from services.identity.permissions import ROLES
+from services.identity.roots import has_routes
 
 SECRET = {"anchor.key", "issuer.key", "tokens.key", "server.key", "account.seed", "nats.conf"}
 
@@ -195,3 +198,81 @@ def test_identity_says_plainly_what_is_wrong_with_its_directory(tmp_path: Path) 
         2,
         f"{mesh.anchors_file}: certificates: expected one or more in PEM\n",
     )
+
+
+NODES = ["nats-1=10.0.0.1", "nats-2=nats-2.example:5222", "nats-3=[fd00::3]:4222:7222"]
+
+
+def test_three_nodes_have_a_configuration_each_and_one_certificate(tmp_path: Path) -> None:
+    options = [word for node in NODES for word in ("--node", node)]
+    command = [sys.executable, "-m", "services.identity.bootstrap", "mesh", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    mesh = MeshDirectory(tmp_path / "mesh")
+    assert mesh.bus().servers == (
+        "tls://10.0.0.1:4222",
+        "tls://nats-2.example:5222",
+        "tls://[fd00::3]:4222",
+    )
+    assert {"10.0.0.1", "nats-2.example", "fd00::3"} < names(mesh)
+    assert not mesh.nats_config_file.exists()
+    assert len({mesh.node_config_file(f"nats-{n}").read_text() for n in (1, 2, 3)}) == 3
+    for number in (1, 2, 3):
+        config = mesh.node_config_file(f"nats-{number}")
+        assert f"nats-server -c {config}" in done.stdout
+        assert config.stat().st_mode & 0o077 == 0  # it holds the password of the routes
+        checked = [str(find_binary()), "-t", "-c", str(config)]
+        assert subprocess.run(checked, cwd="/", capture_output=True).returncode == 0
+
+
+def test_a_mesh_of_one_node_becomes_one_of_three_and_back_with_the_same_keys(
+    tmp_path: Path,
+) -> None:
+    nodes = [nats_files.parse_node(node) for node in NODES]
+    mesh = bootstrap(tmp_path / "mesh")
+    before = files(mesh.root)
+
+    bootstrap(mesh.root, nodes=nodes)
+    assert has_routes(mesh.server().certificate)
+    password = mesh.cluster_password_file.read_text()
+    assert len(password) == 64
+    bootstrap(mesh.root)
+
+    after = files(mesh.root)
+    assert not has_routes(mesh.server().certificate)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"nats/server.pem", "nats/server.key"}
+    assert set(after) - set(before) == {"nats/cluster.password"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        (["nats-1=10.0.0.1"], "1 nodes: expected three or five"),
+        (["nats-1"], r"node 'nats-1': expected NAME=HOST\[:PORT\[:ROUTE_PORT\]\]"),
+        (["Nats=10.0.0.1", *NODES[1:]], "node 'Nats'"),
+        (["nats-1=Not_A_Host", *NODES[1:]], "NATS host 'Not_A_Host'"),
+        (["nats-1=10.0.0.1:70000", *NODES[1:]], "node nats-1: port 70000"),
+        (["nats-1=10.0.0.1", *NODES[:2]], "expected a different name for each"),
+        (["a=10.0.0.1", *NODES[:2]], "expected a different route for each"),
+    ],
+)
+def test_nodes_that_cannot_be_a_cluster_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nodes: list[str], says: str
+) -> None:
+    options = [word for node in nodes for word in ("--node", node)]
+
+    assert main([str(tmp_path / "mesh"), *options]) == 2
+    assert re.search(says, capsys.readouterr().err)
+
+
+def test_keys_that_an_older_run_did_not_know_are_made_by_the_next(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh")
+    mesh.callout_file.unlink()
+    mesh.seed_file("system").unlink()
+
+    bootstrap(mesh.root)
+
+    assert mesh.callout().public in mesh.nats_config_file.read_text()
+    assert mesh.user("system").public in mesh.nats_config_file.read_text()

@@ -1,0 +1,83 @@
+"""Checks, groups of them, what was found, and how they are gone through.
+
+A check is an async function of a Context. It returns what it saw (perhaps nothing worth a word), raises
+Doubtful for what works now and will not for ever, and any MeshError for what is wrong.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from cli.checks.context import Context
+from common.errors import MeshError
+
+Result = Literal["ok", "warning", "failure"]
+
+
+class Doubtful(Exception):
+    """It works, and something should be done all the same."""
+
+
+class Wrong(MeshError):
+    """Something that a check looked at is not as it must be."""
+
+    reason = "check-failed"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question, asked as the sentence that is true if all is well."""
+
+    name: str
+    look: Callable[[Context], Awaitable[str]]
+    hint: str
+    """What to do if it is not."""
+    vital: bool = False
+    """If this fails, nothing that comes after it can be looked at."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Checks that belong together."""
+
+    name: str
+    checks: tuple[Check, ...]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found."""
+
+    group: str
+    check: str
+    result: Result
+    message: str = ""
+    hint: str = ""
+
+
+async def findings(groups: Iterable[Group], context: Context) -> AsyncIterator[Finding]:
+    """Look at everything, in order; nothing more after a vital check has failed."""
+    for group in groups:
+        for check in group.checks:
+            found = await _look(group, check, context)
+            yield found
+            if check.vital and found.result == "failure":
+                return
+
+
+async def _look(group: Group, check: Check, context: Context) -> Finding:
+    result: Result = "ok"
+    try:
+        message = await check.look(context)
+    except Doubtful as doubt:
+        result, message = "warning", str(doubt)
+    except (MeshError, OSError) as error:
+        result, message = "failure", str(error)
+    return Finding(
+        group=group.name,
+        check=check.name,
+        result=result,
+        message=message,
+        hint="" if result == "ok" else check.hint,
+    )

@@ -1,0 +1,62 @@
+"""Who is connected to NATS, by the names under which a rotation knows them; and its servers as a whole."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from common.errors import BusUnavailable
+from services.identity.system import Connection, Server
+
+
+class Asked(Protocol):
+    """What the servers of NATS are asked; all methods raise BusUnavailable."""
+
+    async def servers(self) -> list[Server]:
+        """Every server."""
+        ...
+
+    async def connections(self) -> list[Connection]:
+        """Everybody who is connected to the mesh's account."""
+        ...
+
+    async def loaded(self, server: Server) -> float:
+        """When a server last read its files, seconds since the epoch."""
+        ...
+
+    async def reload(self, server: Server) -> None:
+        """Have a server read its files anew."""
+        ...
+
+
+class Presence:
+    """Workloads and services with a connection. `roles` says whose nkey is whose; people do not count."""
+
+    def __init__(self, system: Asked, roles: Mapping[str, str]) -> None:
+        self._system = system
+        self._roles = roles
+
+    async def names(self) -> set[str]:
+        """`namespace/workload`, and `_/` and the name of a service; raises BusUnavailable."""
+        connections = await self._system.connections()
+        return {self._name(one.connected.user) for one in connections} - {""}
+
+    async def reload_all(self, changed: float) -> list[str]:
+        """Have every server read its files anew that has not done so since they `changed`.
+
+        What went wrong, for people. Raises BusUnavailable. Whoever came in by the callout has to come in
+        anew after a reload, so a server that has read them already is left alone.
+        """
+        troubles = []
+        for server in await self._system.servers():
+            try:
+                if await self._system.loaded(server) <= changed:
+                    await self._system.reload(server)
+            except BusUnavailable as error:
+                troubles.append(f"NATS server {error}")
+        return troubles
+
+    def _name(self, user: str) -> str:
+        role = self._roles.get(user)
+        if role is not None:
+            return "" if role == "operator" else f"_/{role}"
+        # A person's is longer: see people.Person.admitted_as.
+        return user if user.count("/") == 1 else ""

@@ -1,0 +1,154 @@
+"""Who is there, and what each has acknowledged: from NATS's connections and from what is heard on the bus."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from common.clock import Clock
+from common.contract.events import Ack, Lifecycle, ShownLeaf
+from common.contract.identity import TrustBundle
+from common.contract.subjects import ack as acks
+from common.contract.subjects import role_ack, trust
+from common.errors import InvalidName
+from common.names import WorkloadName
+from common.x509 import first_of, key_id, load_certificates
+
+SILENT_SECONDS = 35.0
+"""Acknowledgements are repeated every ten seconds: who has said nothing for so long is silent."""
+_SERVICE = "_/"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What somebody acknowledged last, and when, on the monotonic clock."""
+
+    revision: int
+    leaf: ShownLeaf | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What everybody is to have in force: a revision of the bundle, and a leaf below the anchor that signs."""
+
+    revision: int
+    signing: str
+    anchors: tuple[str, ...]
+
+    @classmethod
+    def of(cls, bundle: TrustBundle, revision: int) -> "Wanted":
+        """What a bundle that was published as `revision` asks of everybody."""
+        anchors = load_certificates("".join(bundle.anchors).encode())
+        return cls(revision, bundle.signing, tuple(key_id(anchor) for anchor in anchors))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who has what is wanted, and why the others have not."""
+
+    current: frozenset[str] = frozenset()
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+class Roster:
+    """Everybody who was heard of since the start. A service has replicas, of which each counts."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard: dict[str, dict[str, Heard]] = {}
+        self._came: dict[str, float] = {}
+        """When somebody said last that a phase of life begins, on the monotonic clock."""
+        self._connected: frozenset[str] = frozenset()
+        self.departed: frozenset[str] = frozenset()
+        """Who has stopped, in good order, and was not heard of since."""
+
+    def hear(self, subject: str, ack: Ack) -> None:
+        """Somebody said what is in force; the bus vouches for the subject, and for nothing else."""
+        name = f"{ack.namespace}/{ack.workload}"
+        if subject != _where(name):
+            return
+        heard = Heard(ack.revisions.get(trust().subject, 0), ack.leaf, self._clock.monotonic())
+        replicas = self._heard.setdefault(name, {})
+        if not name.startswith(_SERVICE):
+            replicas.clear()
+        replicas[ack.uid] = heard
+        self.departed -= {name}
+
+    def enter(self, _subject: str, event: Lifecycle) -> None:
+        """Somebody entered a phase of life: has come, or stopped in good order."""
+        name = f"{event.namespace}/{event.workload}"
+        if event.phase == "stopped":
+            self._heard.pop(name, None)
+            self._came.pop(name, None)
+            self.departed |= {name}
+        else:
+            self._came[name] = self._clock.monotonic()
+            self.departed -= {name}
+
+    def connect(self, names: Collection[str]) -> None:
+        """These have a connection now, and nobody else."""
+        self._connected = frozenset(names)
+
+    def present(self) -> frozenset[str]:
+        """Who is connected, or has said something lately."""
+        oldest = self._clock.monotonic() - SILENT_SECONDS
+        lately = {
+            n for n, heard in self._heard.items() if any(h.at >= oldest for h in heard.values())
+        }
+        came = {name for name, at in self._came.items() if at >= oldest}
+        return self._connected | lately | came
+
+    def holding(self, signer: str) -> frozenset[str]:
+        """Who showed a leaf below that anchor when last heard of."""
+        return frozenset(
+            name
+            for name, replicas in self._heard.items()
+            if any(heard.leaf and signer in heard.leaf.signed_by for heard in replicas.values())
+        )
+
+    def standing(self, names: Collection[str], wanted: Wanted) -> Standing:
+        """How far each of `names` is."""
+        current, waiting = set(), {}
+        for name in sorted(names):
+            if why := self._lacks(name, wanted):
+                waiting[name] = why
+            else:
+                current.add(name)
+        return Standing(frozenset(current), waiting)
+
+    def _lacks(self, name: str, wanted: Wanted) -> str:
+        now = self._clock.monotonic()
+        replicas = self._heard.get(name, {})
+        if name.startswith(_SERVICE):
+            # A replica that went away has no name of its own by which to leave it behind.
+            replicas = {uid: h for uid, h in replicas.items() if h.at >= now - SILENT_SECONDS}
+        if not replicas:
+            if name in self._connected:
+                return "connected to the bus, but has acknowledged nothing"
+            return "not connected to the bus, and has said nothing lately"
+        reasons = (_lacks(heard, wanted, now) for heard in replicas.values())
+        return next(filter(None, reasons), "")
+
+
+def _lacks(heard: Heard, wanted: Wanted, now: float) -> str:
+    if heard.revision >= wanted.revision and _fits(heard.leaf, wanted):
+        return ""
+    if (silent := now - heard.at) > SILENT_SECONDS:
+        return f"silent for {silent:.0f} s"
+    if heard.revision < wanted.revision:
+        return f"has revision {heard.revision} of the bundle; expected {wanted.revision}"
+    return "holds a leaf below another anchor than the one that signs now"
+
+
+def _fits(leaf: ShownLeaf | None, wanted: Wanted) -> bool:
+    return leaf is None or first_of(leaf.signed_by, wanted.anchors) == wanted.signing
+
+
+def _where(name: str) -> str:
+    """The subject on which somebody of that name acknowledges; empty if it is no name."""
+    namespace, _, own = name.partition("/")
+    if namespace == "_":
+        return role_ack(own).subject
+    try:
+        return acks(WorkloadName(namespace, own)).subject
+    except InvalidName:
+        return ""

@@ -1,0 +1,284 @@
+"""Drives rotations of the trust anchor, by the replica that holds the lease, and tells everybody of it.
+
+Each look: take up changed files, publish the bundle, see to the certificate of NATS, ask who is there, and
+go on if everybody has what this phase asks of them. What is asked for by hand waits for the same.
+"""
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+import anyio
+
+from common.backoff import Backoff
+from common.bus import Bus, Endpoint
+from common.bus.streams import ensure
+from common.clock import Clock
+from common.contract import subjects
+from common.contract.identity import Rotation, TrustChange, TrustQuestion
+from common.errors import BusUnavailable, InvalidSettings, Refused, RevisionConflict
+from common.lease import Lease
+from common.log import fields
+from services.identity.bundle import Kept
+from services.identity.inputs import Reloader
+from services.identity.journal import Journal
+from services.identity.presence import Presence
+from services.identity.progress import FORWARD, Step
+from services.identity.server_files import ServerFiles
+from services.identity.steps import Steps
+from services.identity.stock import Stock
+
+log = logging.getLogger(__name__)
+
+VERSION = "0.1.0"
+LOOK_SECONDS = 0.5
+"""While a rotation is under way."""
+QUIET_SECONDS = 5.0
+"""While none is."""
+_NAMED = 5
+
+
+class Rotator:
+    """Everything that one replica does about trust: nothing, unless it holds the lease."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        lease: Lease,
+        *,
+        reloader: Reloader,
+        steps: Steps,
+        presence: Presence,
+        servers: ServerFiles,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
+        self._bus = bus
+        self._lease = lease
+        self._reloader = reloader
+        self._steps = steps
+        self._stock = Stock(presence, clock)
+        self._servers = servers
+        self._journal = journal
+        self._clock = clock
+        self._backoff = Backoff(clock)
+        self._lock = anyio.Lock()
+        self._wake = anyio.Event()
+        self._trust = Kept(bus, subjects.trust(), clock)
+        self._rotation = Kept(bus, subjects.rotation(), clock)
+        self._resumed = False
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Listen, contend for the lease, and drive while it is held; for ever."""
+        await self._bus.listen(subjects.ack_any(), self._stock.roster.hear)
+        await self._bus.listen(subjects.lifecycle_any(), self._stock.roster.enter)
+        unwatch = self._reloader.current.on_change(lambda _: self._wake.set())
+        try:
+            await self._prepare()
+            await self._lease.run(self._lead)
+        finally:
+            unwatch()
+
+    async def _prepare(self) -> None:
+        """See to the streams, in one of which the lease is."""
+        while True:
+            await self._bus.wait_connected()
+            try:
+                await ensure(self._bus)
+            except BusUnavailable as error:
+                log.warning("the bus is not prepared", extra=fields(error=str(error)))
+                await anyio.sleep(self._backoff.next())
+            else:
+                self._backoff.reset()
+                return
+
+    async def _lead(self) -> None:
+        self._trust = Kept(self._bus, subjects.trust(), self._clock)
+        self._rotation = Kept(self._bus, subjects.rotation(), self._clock)
+        self._resumed = False
+        endpoints: list[Endpoint[Any, Any]] = [
+            Endpoint(subjects.trust_status(), self._status),
+            Endpoint(subjects.trust_change(), self._change),
+        ]
+        service = await self._bus.serve("identity", VERSION, endpoints, queue="identity")
+        try:
+            while True:
+                wait = await self._look_once()
+                with anyio.move_on_after(wait):
+                    await self._wake.wait()
+                self._wake = anyio.Event()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await service.stop()
+
+    async def _look_once(self) -> float:
+        """Look; returns in how many seconds to look again. What goes wrong is told and tried again."""
+        try:
+            async with self._lock:
+                await self._look()
+        except (BusUnavailable, RevisionConflict, InvalidSettings, OSError) as error:
+            log.warning("trust not seen to", extra=fields(error=str(error)))
+            self._trouble = str(error)
+            return self._backoff.next()
+        self._backoff.reset()
+        return QUIET_SECONDS if self._steps.progress.phase == "steady" else LOOK_SECONDS
+
+    async def _look(self) -> None:
+        await self._bus.wait_connected()
+        self._resume()
+        if self._steps.renew_issuer():
+            await self._journal.tell("issuer-renewed", "another issuer below the same anchor")
+        await self._reloader.look(self._journal)
+        await self._publish_bundle()
+        self._trouble = await self._servers.see_to()
+        if self._steps.progress.phase != "steady":
+            await self._take_stock()
+            if self._steps.progress.automatic and not self._hindrance():
+                await self._take(FORWARD[self._steps.progress.phase])
+                self._wake.set()
+        await self._publish_progress()
+
+    def _resume(self) -> None:
+        """Once for each time that the lease is ours: whoever had it before may have changed the files."""
+        if not self._resumed:
+            self._steps.resume()
+            self._resumed = True
+
+    async def _publish_bundle(self) -> None:
+        bundle = self._reloader.current.value.bundle
+        try:
+            published = await self._trust.publish(bundle)
+        except BusUnavailable:
+            # A stream that was lost is made again.
+            await ensure(self._bus)
+            raise
+        if published:
+            await self._journal.tell(
+                "trust-published",
+                f"{len(bundle.anchors)} trust anchors of {bundle.trust_domain}",
+                revision=str(self._trust.revision),
+                phase=bundle.phase,
+            )
+
+    async def _publish_progress(self) -> None:
+        try:
+            await self._rotation.publish(self._document())
+        except RevisionConflict as error:
+            log.warning("progress not published", extra=fields(error=str(error)))
+
+    async def _take_stock(self) -> None:
+        """Who is there, and how far everybody is."""
+        present = await self._stock.look_around()
+        if self._steps.progress.phase != "steady":
+            self._steps.note(members=present)
+        bundle = self._reloader.current.value.bundle
+        self._stock.take(self._steps.progress.members, bundle, self._trust.revision)
+
+    def _hindrance(self) -> str:
+        """Why the next step must wait; empty if it need not."""
+        return self._stock.hindrance(self._steps.progress.left_behind) or self._trouble
+
+    async def _take(self, step: Step, *, distrust: bool = False) -> None:
+        before = self._steps.progress.phase
+        self._steps.take(step, self._stock.roster.present(), distrust=distrust)
+        # Twice, because of one look it is not known whether somebody was writing meanwhile.
+        await self._reloader.look(self._journal)
+        await self._reloader.look(self._journal)
+        self._stock.begin_anew()
+        self._trouble = "the certificate of NATS was not seen to yet"
+        phase = self._steps.progress.phase
+        await self._journal.tell(
+            "rotation", f"{step}: from {before} to {phase}", step=step, phase=phase
+        )
+        await self._publish_bundle()
+
+    async def _status(self, _subject: str, _question: TrustQuestion) -> Rotation:
+        async with self._lock:
+            await self._see()
+            return self._document(always=True)
+
+    async def _change(self, _subject: str, change: TrustChange) -> Rotation:
+        async with self._lock:
+            try:
+                await self._see()
+                self._leave_behind(change.leave_behind)
+                await self._obey(change)
+                await self._see()
+            except OSError as error:
+                raise Refused(f"{error.filename}: {error.strerror}") from None
+            await self._publish_progress()
+            self._wake.set()
+            return self._document(always=True)
+
+    async def _see(self) -> None:
+        self._resume()
+        self._trouble = await self._servers.see_to()
+        await self._take_stock()
+
+    async def _obey(self, change: TrustChange) -> None:
+        if change.step == "rotate":
+            await self._rotate(distrust=change.distrust)
+        else:
+            await self._by_hand(change.step, distrust=change.distrust)
+        if change.leave_behind and self._steps.progress.phase != "steady":
+            self._steps.note(left_behind=change.leave_behind)
+
+    async def _rotate(self, *, distrust: bool) -> None:
+        if self._steps.progress.phase == "steady":
+            self._check_trouble()
+            await self._take("add", distrust=distrust)
+        self._steps.note(automatic=True)
+
+    async def _by_hand(self, step: Step, *, distrust: bool) -> None:
+        self._steps.check(step)
+        progress = self._steps.progress
+        if step == "add":
+            self._check_trouble()
+        elif step == "back":
+            self._check_back()
+        elif why := self._hindrance():
+            raise Refused(f"{step}: not yet: {why}")
+        if progress.phase != "steady":
+            self._steps.note(automatic=False)
+        await self._take(step, distrust=distrust)
+
+    def _check_trouble(self) -> None:
+        if self._trouble:
+            raise Refused(f"not begun: {self._trouble}")
+
+    def _check_back(self) -> None:
+        """The new anchor can only go if nobody's leaf is below it, and NATS's certificate is not."""
+        progress = self._steps.progress
+        holding = self._stock.roster.holding(progress.new) - {*progress.left_behind}
+        if progress.phase == "added" and (holding or self._trouble):
+            named = ", ".join(sorted(holding)[:_NAMED]) or self._trouble
+            raise Refused(f"back: not yet: leaves below the new anchor are held by: {named}")
+
+    def _leave_behind(self, names: Collection[str]) -> None:
+        """Who is to be left behind is remembered; raises Refused for a name that is not known."""
+        known = {*self._steps.progress.members, *self._stock.roster.present()}
+        if unknown := sorted({*names} - known):
+            raise Refused(
+                f"nobody is called {', '.join(unknown)}; expected one of {', '.join(sorted(known))}"
+            )
+        if self._steps.progress.phase != "steady":
+            self._steps.note(left_behind=names)
+
+    def _document(self, *, always: bool = False) -> Rotation:
+        """How it is. When nothing is under way, who has not acknowledged is told only if asked for."""
+        progress = self._steps.progress
+        told = always or progress.phase != "steady"
+        return Rotation(
+            trust_domain=self._reloader.current.value.trust_domain,
+            phase=progress.phase,
+            since=progress.since,
+            old=progress.old,
+            new=progress.new or self._reloader.current.value.bundle.signing,
+            automatic=progress.automatic,
+            left_behind=progress.left_behind,
+            acknowledged=self._stock.acknowledged if told else 0,
+            waiting=self._stock.waiting if told else (),
+            trouble=self._trouble,
+            completed=progress.completed,
+        )

@@ -1,0 +1,45 @@
+"""The certificate of NATS itself: renewed where the server reads it, in time and with each new issuer."""
+
+from collections.abc import Sequence
+
+from cryptography import x509
+
+from services.identity.directory import MeshDirectory, write_pair
+from services.identity.material import crossed
+from services.identity.roots import Pair, has_routes, is_old, make_server
+
+
+def renew(
+    mesh: MeshDirectory, now: float, hosts: Sequence[str] = (), *, routes: bool | None = None
+) -> bool:
+    """Write a new one if that is called for; says whether it was.
+
+    It is for `hosts`, and with `routes` for the other nodes of a cluster as well; by default as it was.
+    Raises InvalidSettings or OSError.
+    """
+    issuer = mesh.issuer()
+    # Who was away knows an older anchor, and from one to the next gets to the one there is.
+    chain = (*issuer.chain, *crossed(mesh, now))
+    if mesh.server_file.exists():
+        current = mesh.server()
+        hosts = hosts or named(current.certificate)
+        routes = has_routes(current.certificate) if routes is None else routes
+        if current.chain[1:] == chain and not _is_stale(current.certificate, hosts, now, routes):
+            return False
+    made = make_server(issuer, hosts, now, routes=bool(routes))
+    write_pair(Pair((made.certificate, *chain), made.key), mesh.server_file, mesh.server_key_file)
+    return True
+
+
+def named(certificate: x509.Certificate) -> list[str]:
+    """The names and addresses in a certificate."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in names]
+
+
+def _is_stale(
+    certificate: x509.Certificate, hosts: Sequence[str], now: float, routes: bool
+) -> bool:
+    if is_old(certificate, now) or has_routes(certificate) != routes:
+        return True
+    return set(named(certificate)) != set(hosts)

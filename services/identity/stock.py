@@ -1,0 +1,66 @@
+"""Taking stock in a rotation: who is there, how far everybody is, and whom it waits for since when."""
+
+from collections.abc import Collection
+
+from common.clock import Clock
+from common.contract.identity import TrustBundle, Waiting
+from services.identity.presence import Presence
+from services.identity.roster import Roster, Standing, Wanted
+
+MOMENT_SECONDS = 0.5
+"""NATS is not asked again before."""
+_NAMED = 5
+
+
+class Stock:
+    """What is known of everybody. Nothing is waited for before stock was taken."""
+
+    def __init__(self, presence: Presence, clock: Clock) -> None:
+        self.roster = Roster(clock)
+        self._presence = presence
+        self._clock = clock
+        self._standing = Standing()
+        self._since: dict[str, float] = {}
+        self._asked = -MOMENT_SECONDS
+
+    @property
+    def acknowledged(self) -> int:
+        """How many have what is wanted."""
+        return len(self._standing.current)
+
+    @property
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Who has not."""
+        return tuple(
+            Waiting(name=name, why=why, since=self._since[name])
+            for name, why in self._standing.waiting.items()
+        )
+
+    async def look_around(self) -> frozenset[str]:
+        """Ask NATS who is connected; returns who is there. Raises BusUnavailable."""
+        if self._clock.monotonic() - self._asked >= MOMENT_SECONDS:
+            self.roster.connect(await self._presence.names())
+            self._asked = self._clock.monotonic()
+        return self.roster.present()
+
+    def take(self, members: Collection[str], bundle: TrustBundle, revision: int) -> None:
+        """Compare everybody who is there, or is a member, with what was published."""
+        names = {*members, *self.roster.present()} - self.roster.departed
+        self._standing = self.roster.standing(names, Wanted.of(bundle, revision))
+        now = self._clock.now()
+        self._since = {name: self._since.get(name, now) for name in self._standing.waiting}
+
+    def begin_anew(self) -> None:
+        """Another phase: of what was known nothing counts."""
+        self._standing, self._since = Standing(), {}
+
+    def hindrance(self, left_behind: Collection[str]) -> str:
+        """Whom it waits for, for how long and why, a few of them; empty if for nobody."""
+        now = self._clock.now()
+        waiting = [one for one in self.waiting if one.name not in left_behind]
+        parts = [
+            f"{one.name} ({one.why}; waited for {now - one.since:.0f} s)"
+            for one in waiting[:_NAMED]
+        ]
+        more = [f"and {len(waiting) - _NAMED} more"] if len(waiting) > _NAMED else []
+        return "; ".join(parts + more)

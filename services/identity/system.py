@@ -1,0 +1,131 @@
+"""What the NATS servers themselves tell and do: who is connected, end that, read your files again.
+
+Asked over the system account, with a key that identity alone has. Every server of a cluster answers for
+itself.
+"""
+
+import logging
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from common.bus import Bus
+from common.errors import BusUnavailable
+from common.log import fields
+from services.identity.callout import ACCOUNT
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_ANSWER_SECONDS = 5.0
+_QUIET_SECONDS = 0.5
+"""A server that has not answered so long after the others is not there."""
+_PAGE = 1000
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One nats-server."""
+
+    id: str
+    name: str = ""
+    ver: str = ""
+
+
+class Connected(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection, as its server tells."""
+
+    cid: int
+    name: str = ""
+    """What it calls itself, which means nothing."""
+    user: str = msgspec.field(default="", name="authorized_user")
+    """As whom it was admitted: the name in its user JWT, or the public nkey of a service."""
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection and where it is."""
+
+    server: Server
+    connected: Connected
+
+
+class _Page(msgspec.Struct, frozen=True):
+    connections: tuple[Connected, ...] = ()
+    total: int = 0
+
+
+class _Varz(msgspec.Struct, frozen=True):
+    config_load_time: datetime
+
+
+class _Error(msgspec.Struct, frozen=True):
+    description: str = ""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    server: Server
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+    error: _Error | None = None
+
+
+class System:
+    """Asks the servers on a bus that is in the system account. All methods raise BusUnavailable."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def servers(self) -> list[Server]:
+        """Every server that answers, in the order of their names."""
+        answers = await self._bus.ask_all(
+            "$SYS.REQ.SERVER.PING", b"", timeout=_ANSWER_SECONDS, quiet=_QUIET_SECONDS
+        )
+        if not answers:
+            raise BusUnavailable(f"no server answered within {_ANSWER_SECONDS:g} s")
+        found = [_decode(answer, _Answer).server for answer in answers]
+        return sorted(found, key=lambda server: server.name)
+
+    async def connections(self) -> list[Connection]:
+        """Everybody who is connected to the mesh's account, on every server."""
+        found = []
+        for server in await self.servers():
+            found += [Connection(server=server, connected=each) for each in await self._on(server)]
+        return found
+
+    async def kick(self, connection: Connection) -> None:
+        """End a connection; if it is over already, that is as well."""
+        asked = msgspec.json.encode({"cid": connection.connected.cid})
+        await self._one(f"$SYS.REQ.SERVER.{connection.server.id}.KICK", asked)
+
+    async def loaded(self, server: Server) -> float:
+        """When a server last read its configuration and certificates, seconds since the epoch."""
+        answer = await self._one(f"$SYS.REQ.SERVER.{server.id}.VARZ", b"")
+        return _decode(answer.data, _Varz).config_load_time.timestamp()
+
+    async def reload(self, server: Server) -> None:
+        """Have a server read its configuration and certificates again; raises if it does not like them."""
+        answer = await self._one(f"$SYS.REQ.SERVER.{server.id}.RELOAD", b"")
+        if answer.error is not None:
+            raise BusUnavailable(f"{server.name}: not reloaded: {answer.error.description}")
+
+    async def _on(self, server: Server) -> list[Connected]:
+        found: list[Connected] = []
+        while True:
+            asked = {"acc": ACCOUNT, "auth": True, "limit": _PAGE, "offset": len(found)}
+            subject = f"$SYS.REQ.SERVER.{server.id}.CONNZ"
+            answer = await self._one(subject, msgspec.json.encode(asked))
+            page = _decode(answer.data, _Page)
+            found += page.connections
+            if not page.connections or len(found) >= page.total:
+                return found
+
+    async def _one(self, subject: str, payload: bytes) -> _Answer:
+        reply = await self._bus.ask(subject, payload, timeout=_ANSWER_SECONDS)
+        return _decode(reply, _Answer)
+
+
+def _decode(payload: bytes | msgspec.Raw, expected: type[T]) -> T:
+    try:
+        return msgspec.json.decode(payload, type=expected)
+    except msgspec.DecodeError as error:
+        log.warning("a server answered strangely", extra=fields(error=str(error)))
+        raise BusUnavailable(f"a server answered strangely: {error}") from None
