@@ -21,7 +21,7 @@ async def knock(mesh: Mesh, token: str, host: str = "127.0.0.1") -> str:
         options = {"auth_token": token, "verbose": False, "protocol": 1, "headers": True}
         writer.write(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
         async with asyncio.timeout(30):
-            while (line := (await reader.readline()).decode().strip()).startswith("INFO"):
+            while (line := (await reader.readline()).decode().strip()).startswith(("INFO", "PING")):
                 pass
         return line
     finally:

@@ -34,7 +34,7 @@ class Wire:
                 while line := (await self._reader.readline()).decode().strip():
                     if line == "PONG":
                         break
-                    if not line.startswith(("INFO", "+OK")):
+                    if not line.startswith(("INFO", "+OK", "PING")):
                         heard.append(line)
         return heard
 
