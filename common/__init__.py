@@ -12,6 +12,7 @@ jwt          the little of JWS that the mesh needs (ES256)
 x509         keys, requests, certificates and TLS contexts
 contract/    every subject of the bus with the message that travels on it
 bus/         the one door to NATS
+kube/        the one door to Kubernetes
 nats_server  a real nats-server for laptops and tests
 nats_version  which of them will do
 admin        /live, /ready and /metrics

@@ -65,3 +65,24 @@ class LeaseLost(MeshError):
     """Another replica holds the lease now."""
 
     reason = "lease-lost"
+
+
+class KubernetesUnavailable(MeshError):
+    """The Kubernetes API did not answer, or was too busy: worth trying again, after `retry_after` seconds."""
+
+    reason = "kubernetes-unavailable"
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class KubernetesRefused(MeshError):
+    """The Kubernetes API said no, with an HTTP `status` and a word such as NotFound or Conflict (`cause`)."""
+
+    reason = "kubernetes-refused"
+
+    def __init__(self, message: str, status: int, cause: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.cause = cause
