@@ -6,5 +6,5 @@
     watch      all objects of one kind, followed: list, watch, resume, list again
 
 Bodies are decoded with msgspec into as much of an object as somebody asks for; the generated client
-of kubernetes-asyncio is not used (see docs/decisions/0012), its reader of kubeconfigs is.
+of kubernetes-asyncio is not used (see docs/decisions/0017), its reader of kubeconfigs is.
 """
