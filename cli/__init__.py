@@ -20,6 +20,8 @@ checks     … and what that looks at
 trust      tulle trust      another trust anchor takes the place of the one there is
 trust_run  what that asks, and watches
 token      tulle token      lets a workload join
+inject     tulle inject     adds the proxy to manifests
+uninject   tulle uninject   takes it out again
 version    tulle version
 demo       tulle demo       a whole mesh on this machine
 demo_run   what that does, once its options are read

@@ -18,9 +18,11 @@ COMMANDS = {
     "demo": "Run a whole mesh on this machine.",
     "edges": "Show who talks to whom, and whether they proved who they are.",
     "identity": "Show which certificate each workload has, and when it ends.",
+    "inject": "Add the proxy to Kubernetes manifests.",
     "stat": "Show success rate, requests per second and latency.",
     "token": "Issue a token with which a workload joins the mesh.",
     "trust": "Replace the trust anchor while everything runs.",
+    "uninject": "Take the proxy out of Kubernetes manifests.",
     "version": "Show which Tulle this is.",
 }
 INTERRUPTED = 130

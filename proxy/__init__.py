@@ -14,5 +14,6 @@ outbound     from the application to endpoints
 admin        /live, /ready, /metrics
 aging        no connection outlives what it was trusted by
 drain        how it leaves
+ready        what a container waits for that starts after it
 app          all of it together, started from the ground up
 """

@@ -2,5 +2,6 @@
 
 identity     admits connections to the bus, signs certificates, says whom the mesh trusts
 destination  says where everything is, from Kubernetes or a directory of the same YAML
+injector     gives pods their proxy
 telemetry    remembers what proxies measured, and answers questions about it
 """
