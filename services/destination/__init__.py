@@ -3,7 +3,7 @@
 In the order in which a change meets it:
 
     settings      the environment of the program
-    sources/      where resources come from: a directory of YAML
+    sources/      where resources come from: Kubernetes, or a directory of YAML
     fields        a document read field by field, every mistake noted with its path
     spellings     addresses and ports as documents spell them
     kinds         Kubernetes-shaped documents → resources

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -10,11 +11,16 @@ from common import config, log
 from common.bus import Bus
 from common.contract import subjects
 from common.errors import InvalidName, InvalidSettings
+from common.kube.access import InCluster, KubeConfig
+from common.kube.client import Client
 from common.lifecycle import Stop, run
 from common.names import check_subdomain
 from common.trusting import Trusting
 from services.destination.app import Destination
 from services.destination.settings import Settings
+from services.destination.sources.directory import Directory
+from services.destination.sources.kubernetes import Kubernetes
+from services.destination.sources.standing import Opener
 
 
 async def main(stop: Stop) -> None:
@@ -25,6 +31,7 @@ async def main(stop: Stop) -> None:
     except InvalidName as error:
         raise InvalidSettings(f"TULLE_TRUST_DOMAIN: {error}") from None
     log.setup(settings.log_level, settings.log_format)
+    opener = _opener(settings)
 
     trusting = Trusting(lambda: _read(settings.trust_anchors_file, "TULLE_TRUST_ANCHORS_FILE"))
     trusting.context()
@@ -39,10 +46,9 @@ async def main(stop: Stop) -> None:
     ) as bus:
         destination = Destination(
             bus,
-            Path(settings.directory),
+            opener,
             replica=replica,
             trust_domain=settings.trust_domain,
-            poll_seconds=settings.poll_seconds,
         )
         async with (
             destination.admin(settings.admin_listen),
@@ -52,6 +58,19 @@ async def main(stop: Stop) -> None:
             group.start_soon(trusting.run, bus, "destination", replica)
             await stop.wait()
             group.cancel_scope.cancel()
+
+
+def _opener(settings: Settings) -> Opener:
+    """What opens the source that the settings name; raises InvalidSettings."""
+    if settings.source == "kubernetes":
+        kubeconfig = settings.kubeconfig
+        access = KubeConfig(Path(kubeconfig)) if kubeconfig else InCluster()
+        return partial(Kubernetes, Client(access, agent="tulle-destination"))
+    if not settings.directory:
+        raise InvalidSettings(
+            "TULLE_DIRECTORY: not set; expected a path, as TULLE_SOURCE is directory"
+        )
+    return partial(Directory, Path(settings.directory), interval=settings.poll_seconds)
 
 
 def _read(path: str, variable: str) -> str:

@@ -99,7 +99,8 @@ def workload(index: Index, name: WorkloadName) -> Workload | None:
         name=name.name,
         uid=pod.uid,
         identity=_identity(index, pod),
-        default_policy=pod.default_policy,
+        default_policy=index.policy_of(pod),
+        zone=index.zone_of(pod),
         opaque_ports=tuple(sorted(index.opaque_ports_of(pod))),
     )
 
@@ -132,7 +133,11 @@ def _hint(index: Index, resource: ServiceResource, port: Port) -> Hint:
         return "opaque"
     if port.app_protocol:
         return PROTOCOLS.get(port.app_protocol, "opaque")
-    return "opaque" if port.port in index.opaque_ports(resource.opaque_ports) else "detect"
+    return (
+        "opaque"
+        if port.port in index.opaque_ports(resource.opaque_ports, resource.namespace)
+        else "detect"
+    )
 
 
 def _endpoint(index: Index, ports: dict[str, int], place: SliceEndpoint, home: str) -> Endpoint:
@@ -150,7 +155,8 @@ def _endpoint(index: Index, ports: dict[str, int], place: SliceEndpoint, home: s
         identity=_identity(index, pod) if pod.meshed else "",
         proxy_port=pod.inbound_port if pod.meshed else None,
         opaque_ports=tuple(sorted(opaque.intersection(ports.values()))),
-        zone=place.zone,
+        hostname=place.hostname,
+        zone=index.zone_of(place),
         for_zones=place.for_zones,
         ready=place.ready and not index.marks.leaving(pod.id, pod.uid or place.pod_uid),
     )
@@ -161,14 +167,17 @@ def _stranger(index: Index, ports: dict[str, int], place: SliceEndpoint, home: s
 
     If it names one it is not ready: nobody can say yet whether it must be spoken to with mutual TLS.
     """
+    namespace = place.pod.namespace if place.pod else home
+    opaque = index.opaque_ports(None, namespace)
     return Endpoint(
         address=place.address,
         ports=ports,
         workload=place.pod.name if place.pod else "",
-        namespace=place.pod.namespace if place.pod else home,
+        namespace=namespace,
         uid=place.pod_uid,
-        opaque_ports=tuple(sorted(index.opaque_ports(None).intersection(ports.values()))),
-        zone=place.zone,
+        opaque_ports=tuple(sorted(opaque.intersection(ports.values()))),
+        hostname=place.hostname,
+        zone=index.zone_of(place),
         for_zones=place.for_zones,
         ready=place.ready and place.pod is None,
     )
@@ -185,6 +194,7 @@ def _resident(index: Index, ip: str, pod: Pod) -> Endpoint:
         identity=_identity(index, pod) if pod.meshed else "",
         proxy_port=pod.inbound_port if pod.meshed else None,
         opaque_ports=tuple(sorted(index.opaque_ports_of(pod))),
+        zone=index.zone_of(pod),
     )
 
 

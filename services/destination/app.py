@@ -1,7 +1,6 @@
 """Destination on a given bus: a source feeds the index, the holder of the lease publishes its answers."""
 
 import logging
-from pathlib import Path
 
 import anyio
 
@@ -21,7 +20,7 @@ from services.destination.index import Index
 from services.destination.lifecycles import Lifecycles
 from services.destination.publish import Publisher
 from services.destination.resources import Change
-from services.destination.sources.directory import Directory, Standing
+from services.destination.sources.standing import Opener, Standing
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +35,10 @@ class Destination:
     def __init__(
         self,
         bus: Bus,
-        directory: Path,
+        source: Opener,
         *,
         replica: str,
         trust_domain: str = DEFAULT_TRUST_DOMAIN,
-        poll_seconds: float = 0.2,
         lease_seconds: float = 10.0,
         clock: Clock | None = None,
     ) -> None:
@@ -48,13 +46,7 @@ class Destination:
         self._bus = bus
         self._clock = clock or SystemClock()
         self._announcer = Announcer(bus, replica, self._clock)
-        self.source = Directory(
-            directory,
-            self.take,
-            self._announcer.tell,
-            interval=poll_seconds,
-            clock=self._clock,
-        )
+        self.source = source(self.take, self._announcer.tell)
         self.publisher = Publisher(bus, self.index, self._is_complete, self._clock)
         self.lease = Lease(bus, LEASE, replica, ttl=lease_seconds, clock=self._clock)
         self._lifecycles = Lifecycles(bus, self.take)

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from services.destination.index import Index
 from services.destination.publish import Stats
-from services.destination.sources.directory import Standing
+from services.destination.sources.standing import Standing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -51,6 +51,8 @@ class _Destination(Collector):
             ("Service", len(index.services)),
             ("EndpointSlice", len(index.slices)),
             ("Pod", len(index.pods)),
+            ("Namespace", len(index.namespaces)),
+            ("Node", len(index.nodes)),
             ("MeshSettings", len(index.settings)),
         ):
             kinds.add_metric([kind], count)
@@ -59,7 +61,8 @@ class _Destination(Collector):
             ("leading", "1 if this replica holds the lease and publishes", self._leading()),
             ("documents", "Documents on the bus, as the publishing replica knows", stats.published),
             ("waiting", "Answers to be looked at again", stats.waiting),
-            ("broken_files", "Files and directories that cannot be read", len(standing.broken)),
+            ("broken", "Files or objects that cannot be understood", len(standing.broken)),
+            ("silent", "Kinds of which nothing is heard just now", len(standing.silent)),
             ("loaded", "1 once the whole source has been looked at", standing.loaded),
         ):
             yield GaugeMetricFamily(f"tulle_destination_{name}", text, value=value)

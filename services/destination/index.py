@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from common.contract.discovery import Settings
+from common.contract.discovery import DefaultPolicy, Settings
 from common.names import DEFAULT_TRUST_DOMAIN, ServiceName, WorkloadName
 from services.destination.keys import (
     AddressKey,
@@ -28,6 +28,8 @@ from services.destination.resources import (
     Family,
     Heard,
     MeshSettings,
+    Namespace,
+    Node,
     Pod,
     Port,
     Put,
@@ -59,6 +61,8 @@ class Index:
         self.services: dict[ServiceName, Service] = {}
         self.pods: dict[WorkloadName, Pod] = {}
         self.slices: dict[Ref, EndpointSlice] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.nodes: dict[str, Node] = {}
         self.settings: dict[Ref, MeshSettings] = {}
         self.marks = Marks()
         self.lessons = Lessons()
@@ -68,6 +72,8 @@ class Index:
         self.pods_at: dict[str, set[WorkloadName]] = {}
         self._parts_with_pod: dict[WorkloadName, set[SliceKey]] = {}
         self._parts_with_address: dict[str, set[SliceKey]] = {}
+        self._parts_on_node: dict[str, set[SliceKey]] = {}
+        self._pods_on_node: dict[str, set[WorkloadName]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -105,16 +111,31 @@ class Index:
 
     def opaque_ports_of(self, pod: Pod) -> frozenset[int]:
         """The ports of a pod that are never looked into: as declared, and where it was heard to speak first."""
-        return self.opaque_ports(pod.opaque_ports) | self.lessons.ports(pod.id, pod.uid)
+        declared = self.opaque_ports(pod.opaque_ports, pod.namespace)
+        return declared | self.lessons.ports(pod.id, pod.uid)
 
-    def opaque_ports(self, own: frozenset[int] | None) -> frozenset[int]:
-        """The ports never looked into: a resource's own list, or else the mesh's."""
+    def opaque_ports(self, own: frozenset[int] | None, namespace: str = "") -> frozenset[int]:
+        """The ports never looked into: a resource's own list, or else its namespace's, or else the mesh's."""
         if own is not None:
             return own
+        home = self.namespaces.get(namespace)
+        if home is not None and home.opaque_ports is not None:
+            return home.opaque_ports
         chosen = self.mesh_settings
         if chosen is not None and chosen.opaque_ports is not None:
             return chosen.opaque_ports
         return DEFAULT_OPAQUE_PORTS
+
+    def policy_of(self, pod: Pod) -> DefaultPolicy:
+        """What a pod's proxy lets in where nothing more is said: its own word, or its namespace's."""
+        home = self.namespaces.get(pod.namespace)
+        return pod.default_policy or (home and home.default_policy) or "all-unauthenticated"
+
+    def zone_of(self, resource: Pod | SliceEndpoint) -> str:
+        """Where it runs: its own word, or its node's."""
+        own = resource.zone if isinstance(resource, SliceEndpoint) else ""
+        node = self.nodes.get(resource.node)
+        return own or (node.zone if node else "")
 
     @property
     def mesh_settings(self) -> MeshSettings | None:
@@ -129,6 +150,10 @@ class Index:
                 return self._slice(ref, new)
             case "Pod":
                 return self._pod(WorkloadName(ref.namespace, ref.name), new)
+            case "Namespace":
+                return self._namespace(ref.name, new)
+            case "Node":
+                return self._node(ref.name, new)
             case "MeshSettings":
                 return self._settings(ref, new)
 
@@ -149,9 +174,8 @@ class Index:
         if old == new:
             return set()
         _move(self.pods_at, name, _addresses(old), _addresses(new))
-        addresses = {*_addresses(old), *_addresses(new)}
-        parts = self._parts_with(name, addresses)
-        return {WorkloadKey(name), *map(AddressKey, addresses), *parts}
+        _move(self._pods_on_node, name, _node_of(old), _node_of(new))
+        return self._answers_about(name, {*_addresses(old), *_addresses(new)})
 
     def _slice(self, ref: Ref, new: Resource | None) -> set[Key]:
         before = _parts(_swap(self.slices, ref, new, EndpointSlice))
@@ -173,6 +197,33 @@ class Index:
         _move(self.parts_of_service, key, of if old else (), of if new else ())
         _move(self._parts_with_address, key, _places(old), _places(new))
         _move(self._parts_with_pod, key, _pods(old), _pods(new))
+        _move(self._parts_on_node, key, _nodes(old), _nodes(new))
+
+    def _namespace(self, name: str, resource: Resource | None) -> set[Key]:
+        old = _swap(self.namespaces, name, resource, Namespace) or Namespace(name=name)
+        if old == self.namespaces.get(name, Namespace(name=name)):
+            return set()
+        stale: set[Key] = {
+            ServiceKey(service) for service in self.services if service.namespace == name
+        }
+        stale.update(key for key in self.parts if key.service.namespace == name)
+        for workload, keys in self._parts_with_pod.items():
+            stale.update(keys if workload.namespace == name else ())
+        for workload, pod in self.pods.items():
+            if workload.namespace == name:
+                stale |= self._answers_about(workload, pod.addresses)
+        return stale
+
+    def _node(self, name: str, resource: Resource | None) -> set[Key]:
+        old = _swap(self.nodes, name, resource, Node) or Node(name=name)
+        if old == self.nodes.get(name, Node(name=name)):
+            return set()
+        pods = {
+            key
+            for w in self._pods_on_node.get(name, ())
+            for key in self._answers_about(w, _addresses(self.pods[w]))
+        }
+        return pods | self._parts_on_node.get(name, set())
 
     def _settings(self, ref: Ref, new: Resource | None) -> set[Key]:
         before = self.opaque_ports(None)
@@ -188,9 +239,15 @@ class Index:
     def _spoke(self, word: Spoke) -> set[Key]:
         if not self.lessons.note(word):
             return set()
-        addresses = _addresses(self.pods.get(word.workload))
-        parts = self._parts_with(word.workload, addresses)
-        return {WorkloadKey(word.workload), *map(AddressKey, addresses), *parts}
+        return self._answers_about(word.workload, _addresses(self.pods.get(word.workload)))
+
+    def _answers_about(self, name: WorkloadName, addresses: Iterable[str]) -> set[Key]:
+        addresses = set(addresses)
+        return {
+            WorkloadKey(name),
+            *map(AddressKey, addresses),
+            *self._parts_with(name, addresses),
+        }
 
     def _parts_with(self, name: WorkloadName, addresses: Iterable[str]) -> set[SliceKey]:
         found = set(self._parts_with_pod.get(name, ()))
@@ -216,6 +273,14 @@ def _places(part: Part | None) -> set[str]:
 
 def _pods(part: Part | None) -> set[WorkloadName]:
     return {e.pod for e in part.endpoints if e.pod} if part else set()
+
+
+def _nodes(part: Part | None) -> set[str]:
+    return {e.node for e in part.endpoints if e.node} if part else set()
+
+
+def _node_of(pod: Pod | None) -> set[str]:
+    return {pod.node} if pod and pod.node else set()
 
 
 def _parts(resource: EndpointSlice | None) -> dict[SliceKey, Part]:

@@ -1,7 +1,7 @@
 """Kubernetes-shaped documents → resources. Pure and total: mistakes are told, never raised.
 
-Understood are Service, Pod (v1), EndpointSlice (discovery.k8s.io/v1), MeshSettings (tulle.dev/v1alpha1) and
-List; other kinds are named, so that whoever reads may say that they are ignored.
+Understood are Service, Pod, Namespace and Node (v1), EndpointSlice (discovery.k8s.io/v1), MeshSettings
+(tulle.dev/v1alpha1) and List; other kinds are named, so that whoever reads may say that they are ignored.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,8 @@ from services.destination.resources import (
     EndpointSlice,
     Family,
     MeshSettings,
+    Namespace,
+    Node,
     Pod,
     Resource,
     Service,
@@ -43,8 +45,10 @@ SERVICE_NAME = "kubernetes.io/service-name"
 OPAQUE_PORTS = "config.tulle.dev/opaque-ports"
 INBOUND_PORT = "config.tulle.dev/inbound-port"
 DEFAULT_POLICY = "config.tulle.dev/default-inbound-policy"
+ZONE = "topology.kubernetes.io/zone"
 FAILURE_ACCRUAL = "balancer.tulle.dev/failure-accrual"
 CONSECUTIVE = FAILURE_ACCRUAL + "-consecutive-"
+AFFINITY = "sessionAffinity is not heeded: meshed clients balance each request"
 POLICIES: tuple[DefaultPolicy, ...] = ("all-unauthenticated", "all-authenticated", "deny")
 LogLevel = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[LogLevel, ...] = ("debug", "info", "warning", "error")
@@ -57,12 +61,14 @@ class Reading(msgspec.Struct):
     ignored: list[str] = []
     """`apiVersion/kind` of what is not for the mesh."""
     mistakes: dict[Path, str] = {}
+    remarks: list[str] = []
+    """What is in order, but does not have the effect that one might expect."""
 
 
 def read(document: object) -> Reading:
     """Read one document; `resources` is to be used only where there are no `mistakes`."""
     root = Field(document)
-    reading = Reading([], [], root.mistakes)
+    reading = Reading([], [], root.mistakes, [])
     _read(root, reading)
     return reading
 
@@ -79,6 +85,8 @@ def _read(root: Field, reading: Reading) -> None:
         resource = reader(root)
         if resource is not None:
             reading.resources.append((root.path, resource))
+            if kind == "Service" and root["spec"]["sessionAffinity"].value == "ClientIP":
+                reading.remarks.append(f"{resource.ref}: {AFFINITY}")
     elif kind and api:
         reading.ignored.append(f"{api}/{kind}")
 
@@ -156,6 +164,8 @@ def _endpoint(item: Field, where: str, kind: str) -> SliceEndpoint:
         ready=conditions["ready"].flag(True) and not conditions["terminating"].flag(False),
         pod=_pod_ref(target, where) if is_pod else None,
         pod_uid=target["uid"].text("") if is_pod else "",
+        hostname=item["hostname"].name(check_label, "hostname", ""),
+        node=item["nodeName"].text(""),
         zone=item["zone"].text(""),
         for_zones=tuple(
             hint["name"].text(expected="the name of a zone")
@@ -188,7 +198,29 @@ def _pod(root: Field) -> Pod:
         meshed=meta["labels"][MESHED].text("") == "true",
         inbound_port=port_text(notes[INBOUND_PORT], 4143),
         opaque_ports=port_list(notes[OPAQUE_PORTS], container_ports(spec)),
-        default_policy=notes[DEFAULT_POLICY].one_of(POLICIES, POLICIES[0]),
+        default_policy=_policy(notes),
+        node=spec["nodeName"].text(""),
+    )
+
+
+def _policy(notes: Field) -> DefaultPolicy | None:
+    chosen = notes[DEFAULT_POLICY]
+    return None if chosen.absent else chosen.one_of(POLICIES, POLICIES[0])
+
+
+def _namespace(root: Field) -> Namespace:
+    notes = root["metadata"]["annotations"]
+    return Namespace(
+        name=root["metadata"]["name"].name(check_label, "namespace"),
+        opaque_ports=port_list(notes[OPAQUE_PORTS], {}),
+        default_policy=_policy(notes),
+    )
+
+
+def _node(root: Field) -> Node:
+    return Node(
+        name=root["metadata"]["name"].name(check_subdomain, "node"),
+        zone=root["metadata"]["labels"][ZONE].text(""),
     )
 
 
@@ -227,5 +259,7 @@ READERS: dict[tuple[str, str], Callable[[Field], Resource | None]] = {
     ("v1", "Service"): _service,
     ("discovery.k8s.io/v1", "EndpointSlice"): _endpoint_slice,
     ("v1", "Pod"): _pod,
+    ("v1", "Namespace"): _namespace,
+    ("v1", "Node"): _node,
     ("tulle.dev/v1alpha1", "MeshSettings"): _mesh_settings,
 }

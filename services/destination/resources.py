@@ -11,19 +11,19 @@ import msgspec
 from common.contract.discovery import DefaultPolicy, FailureAccrual
 from common.names import ServiceName, WorkloadName
 
-Kind = Literal["Service", "EndpointSlice", "Pod", "MeshSettings"]
+Kind = Literal["Service", "EndpointSlice", "Pod", "Namespace", "Node", "MeshSettings"]
 Family = Literal[4, 6]
 
 
 class Ref(msgspec.Struct, frozen=True, order=True):
-    """Which object: its kind, namespace and name."""
+    """Which object: its kind, namespace (empty if it is in none) and name."""
 
     kind: Kind
     namespace: str
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}".replace(" /", " ")
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """The address family that its endpoints are wanted in; None: whatever there is."""
     ports: tuple[Port, ...] = ()
     opaque_ports: frozenset[int] | None = None
-    """Service ports never looked into; None: the mesh's default list."""
+    """Service ports never looked into; None: the namespace's list, or else the mesh's."""
     failure_accrual: FailureAccrual | None = None
     """When clients leave a failing endpoint alone; None: never."""
 
@@ -68,7 +68,11 @@ class SliceEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     pod: WorkloadName | None = None
     """The pod that its `targetRef` names."""
     pod_uid: str = ""
+    hostname: str = ""
+    """Its name under its service, as a StatefulSet gives its pods."""
+    node: str = ""
     zone: str = ""
+    """Its own word; if it has none, that of its node counts."""
     for_zones: tuple[str, ...] = ()
     """The zones that its hints give it to."""
 
@@ -102,8 +106,10 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     meshed: bool = False
     inbound_port: int = 4143
     opaque_ports: frozenset[int] | None = None
-    """Container ports never looked into; None: the mesh's default list."""
-    default_policy: DefaultPolicy = "all-unauthenticated"
+    """Container ports never looked into; None: the namespace's list, or else the mesh's."""
+    default_policy: DefaultPolicy | None = None
+    """None: the namespace's, or else the mesh's."""
+    node: str = ""
 
     @property
     def ref(self) -> Ref:
@@ -114,6 +120,31 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> WorkloadName:
         """Its name in the mesh."""
         return WorkloadName(self.namespace, self.name)
+
+
+class Namespace(msgspec.Struct, frozen=True, kw_only=True):
+    """A Namespace: what its pods and services have where they say nothing themselves."""
+
+    name: str
+    opaque_ports: frozenset[int] | None = None
+    default_policy: DefaultPolicy | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """Which object this is."""
+        return Ref("Namespace", "", self.name)
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A Node: where it stands."""
+
+    name: str
+    zone: str = ""
+
+    @property
+    def ref(self) -> Ref:
+        """Which object this is."""
+        return Ref("Node", "", self.name)
 
 
 class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +163,7 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
         return Ref("MeshSettings", self.namespace, self.name)
 
 
-Resource = Service | EndpointSlice | Pod | MeshSettings
+Resource = Service | EndpointSlice | Pod | Namespace | Node | MeshSettings
 
 
 class Put(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """What the environment tells destination."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,7 +15,6 @@ Servers = Annotated[
     ),
 ]
 File = Annotated[str, Meta(min_length=1, description="the path of a file")]
-Directory = Annotated[str, Meta(min_length=1, description="the path of a directory of YAML files")]
 Listen = Annotated[str, Meta(pattern=r"^.+:\d+$", description="HOST:PORT")]
 
 
@@ -25,7 +24,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bus: Servers
     trust_anchors_file: File
     nkey_file: File
-    directory: Directory
+    source: Annotated[
+        Literal["directory", "kubernetes"], Meta(description="where Services, Pods … come from")
+    ] = "directory"
+    directory: Annotated[
+        str, Meta(description="the path of a directory of YAML files, if that is the source")
+    ] = ""
+    kubeconfig: Annotated[
+        str, Meta(description="the path of a kubeconfig; if not given, the pod's own account")
+    ] = ""
     admin_listen: Listen = "127.0.0.1:9990"
     trust_domain: Annotated[str, Meta(description="the mesh's trust domain")] = DEFAULT_TRUST_DOMAIN
     poll_seconds: Annotated[

@@ -1,6 +1,13 @@
 """Where resources come from. A source says what changed, in batches; it knows nothing of the index.
 
-In the order in which a file meets them:
+    standing    how a source stands, and how it tells people of what is in it
+
+Kubernetes, in the order in which an object meets them:
+
+    objects     the part of Kubernetes' objects that is decoded
+    kubernetes  a cluster, followed over its API
+
+A directory, in the order in which a file meets them:
 
     files       which files changed, seen by looking again and again
     yaml_text   YAML text → plain values, bounded; and the line where each stands

@@ -22,6 +22,7 @@ from services.destination.resources import Change, Ref
 from services.destination.sources.files import Look, Settling, Survey, read, survey
 from services.destination.sources.manifest import Manifest, Mistake, read_manifest
 from services.destination.sources.overlay import Overlay
+from services.destination.sources.standing import OnChanges, Standing, Tell
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,20 +36,6 @@ _SHARE = 5
 _MOST_PAUSE = 2.0
 """… but this is the most that it waits, in seconds, however slow the disk is."""
 _MISTAKES_TOLD = 10
-
-Tell = Callable[[str, str, dict[str, str]], None]
-"""Called with what happened (`rejected`, `accepted`, `shadowed`), a sentence and its fields."""
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How the source stands as a whole."""
-
-    loaded: bool = False
-    """Everything has been looked at once."""
-    broken: frozenset[str] = frozenset()
-    """Files that are broken now, and directories that cannot be read (`.`: the whole)."""
-    unknown: frozenset[str] = frozenset()
-    """Of those, the ones never understood since the start: what they say is not known."""
 
 
 class _File(msgspec.Struct):
@@ -66,7 +53,7 @@ class Directory:
     def __init__(
         self,
         root: Path,
-        on_changes: Callable[[list[Change]], None],
+        on_changes: OnChanges,
         tell: Tell,
         *,
         interval: float = 0.2,
@@ -146,6 +133,8 @@ class Directory:
         if file.broken:
             self._tell("accepted", f"{path}: in order again", {"file": path})
         file.broken, file.understood = False, True
+        for remark in manifest.remarks:
+            log.info("remark", extra=fields(file=path, remark=remark))
         for kind in set(manifest.ignored) - self._ignored:
             self._ignored.add(kind)
             log.info("kind ignored", extra=fields(kind=kind, file=path))

@@ -27,6 +27,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     resources: tuple[Resource, ...] = ()
     ignored: tuple[str, ...] = ()
     """`apiVersion/kind` of documents that are not for the mesh."""
+    remarks: tuple[str, ...] = ()
+    """What is in order, but does not have the effect that one might expect."""
     mistakes: tuple[Mistake, ...] = ()
 
 
@@ -49,6 +51,7 @@ def read_manifest(content: bytes) -> Manifest:
     return Manifest(
         resources=tuple(resource for r in readings for _, resource in r.resources),
         ignored=tuple(dict.fromkeys(kind for r in readings for kind in r.ignored)),
+        remarks=tuple(remark for r in readings for remark in r.remarks),
     )
 
 

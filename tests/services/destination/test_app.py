@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ from common.contract.events import Event, Lifecycle, Phase
 from common.names import ServiceName, WorkloadName
 from services.destination.app import Destination
 from services.destination.lifecycles import heard
+from services.destination.sources.directory import Directory
 from tests.support.nats import connected, mesh, until
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +46,11 @@ status: {podIP: 10.0.0.1}
 
 def replica(bus: Bus, root: Path, name: str) -> Destination:
     return Destination(
-        bus, root, replica=name, trust_domain="mesh.test", poll_seconds=0.02, lease_seconds=2
+        bus,
+        partial(Directory, root, interval=0.02),
+        replica=name,
+        trust_domain="mesh.test",
+        lease_seconds=2,
     )
 
 

@@ -27,6 +27,7 @@ from services.destination.keys import AddressKey, Key, ServiceKey, SliceKey, Wor
 NAMES = st.sampled_from(["a", "b"])
 UIDS = st.sampled_from(["", "u1", "u2"])
 IPS = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3"])
+NODES = st.sampled_from(["n1", "n2"])
 OPAQUE = st.none() | st.frozensets(st.sampled_from([25, 80, 3306]))
 
 pods = st.builds(
@@ -37,6 +38,8 @@ pods = st.builds(
     addresses=st.lists(IPS, max_size=2, unique=True).map(tuple),
     meshed=st.booleans(),
     opaque_ports=OPAQUE,
+    default_policy=st.sampled_from([None, "deny"]),
+    node=NODES,
 )
 services = st.builds(
     res.Service,
@@ -54,6 +57,8 @@ places = st.builds(
     ready=st.booleans(),
     pod=st.none() | st.builds(WorkloadName, st.just("shop"), NAMES),
     pod_uid=UIDS,
+    node=NODES,
+    zone=st.sampled_from(["", "eu-1"]),
     for_zones=st.sampled_from([(), ("eu-1",), ("eu-1", "eu-2")]),
 )
 slices = st.builds(
@@ -80,7 +85,14 @@ spoke = st.builds(
     port=st.sampled_from([25, 80]),
 )
 words_of_proxies = st.one_of(heard, spoke)
-resources = st.one_of(pods, services, slices, settings)
+namespaces = st.builds(
+    res.Namespace,
+    name=st.sampled_from(["shop", "other"]),
+    opaque_ports=OPAQUE,
+    default_policy=st.sampled_from([None, "deny"]),
+)
+nodes = st.builds(res.Node, name=NODES, zone=st.sampled_from(["", "eu-1", "eu-2"]))
+resources = st.one_of(pods, services, slices, settings, namespaces, nodes)
 changes = st.one_of(
     resources.map(res.Put), resources.map(lambda r: res.Removed(r.ref)), words_of_proxies
 )
@@ -371,3 +383,51 @@ def test_a_port_that_speaks_first_is_opaque_for_that_pod_and_no_other_of_its_nam
     assert isinstance(later, Workload)
     assert 7000 in told.opaque_ports
     assert 7000 not in later.opaque_ports
+
+
+def test_a_namespace_speaks_for_its_pods_and_services_that_say_nothing() -> None:
+    index = index_with(SERVICE, SLICE, MESHED)
+    shop = res.Namespace(name="shop", opaque_ports=frozenset({8080}), default_policy="deny")
+
+    stale = index.apply(res.Put(shop))
+
+    told = answer(index, WorkloadKey(POD))
+    assert isinstance(told, Workload)
+    assert (told.opaque_ports, told.default_policy) == ((8080,), "deny")
+    assert only_endpoint(index).opaque_ports == (8080,)
+    assert stale == {
+        ServiceKey(WEB),
+        SliceKey(WEB, "web-x"),
+        WorkloadKey(POD),
+        AddressKey("10.0.0.1"),
+    }
+    own = msgspec.structs.replace(
+        MESHED, opaque_ports=frozenset(), default_policy="all-authenticated"
+    )
+    index.apply(res.Put(own))
+    told = answer(index, WorkloadKey(POD))
+    assert isinstance(told, Workload)
+    assert (told.opaque_ports, told.default_policy) == ((), "all-authenticated")
+
+
+def test_a_namespace_or_node_that_says_nothing_makes_nothing_stale() -> None:
+    index = index_with(SERVICE, SLICE, MESHED)
+
+    assert index.apply(res.Put(res.Namespace(name="shop"))) == set()
+    assert index.apply(res.Put(res.Node(name="n1"))) == set()
+
+
+def test_a_workload_is_in_the_zone_of_its_node_and_an_endpoint_where_it_says() -> None:
+    pod = msgspec.structs.replace(MESHED, node="n1")
+    nowhere = res.SliceEndpoint(address="10.0.0.1", pod=POD, node="n1")
+    index = index_with(SERVICE, msgspec.structs.replace(SLICE, endpoints=(nowhere,)), pod)
+    assert only_endpoint(index).zone == ""
+
+    stale = index.apply(res.Put(res.Node(name="n1", zone="eu-2")))
+
+    assert stale == {SliceKey(WEB, "web-x"), WorkloadKey(POD), AddressKey("10.0.0.1")}
+    told = answer(index, WorkloadKey(POD))
+    assert isinstance(told, Workload)
+    assert (told.zone, only_endpoint(index).zone) == ("eu-2", "eu-2")
+    index.apply(res.Put(SLICE))
+    assert only_endpoint(index).zone == "eu-1"

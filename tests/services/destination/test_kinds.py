@@ -18,6 +18,7 @@ from services.destination.resources import (
     SliceEndpoint,
 )
 from services.destination.sources.yaml_text import parse
+from tests.support.objects import POD, SERVICE, SLICE
 
 
 def only(text: str) -> Resource:
@@ -29,55 +30,6 @@ def only(text: str) -> Resource:
 
 def mistakes(text: str) -> dict[str, str]:
     return {spell(path): words for path, words in read(parse(text)[0].value).mistakes.items()}
-
-
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop, annotations: {config.tulle.dev/opaque-ports: "25, 8000-8002,db"}}
-spec:
-  clusterIP: 10.96.0.1
-  clusterIPs: [10.96.0.1, "fd00:0::1"]
-  ports:
-  - {name: http, port: 80, targetPort: 8080, appProtocol: http}
-  - {name: db, port: 3306, protocol: TCP}
-  - {name: dns, port: 53, protocol: UDP}
-"""
-
-SLICE = """
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-x, namespace: shop, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-ports: [{name: http, port: 8080}, {name: all, port: null}]
-endpoints:
-- addresses: [10.0.0.1, 10.0.0.99]
-  conditions: {ready: true}
-  targetRef: {kind: Pod, namespace: shop, name: web-1, uid: u1}
-  zone: eu-1
-- {addresses: [10.0.0.2], conditions: {ready: false}}
-- {addresses: [10.0.0.3], conditions: {ready: true, terminating: true}}
-- {addresses: [10.0.0.4], conditions: {}, targetRef: {kind: Node, name: n}}
-"""
-
-POD = """
-apiVersion: v1
-kind: Pod
-metadata:
-  name: web-7d9f-abcde
-  namespace: shop
-  uid: u1
-  labels: {tulle.dev/meshed: "true"}
-  annotations:
-    config.tulle.dev/inbound-port: "4999"
-    config.tulle.dev/opaque-ports: "mysql,25"
-    config.tulle.dev/default-inbound-policy: deny
-  ownerReferences: [{kind: ReplicaSet, name: web-7d9f}]
-spec:
-  serviceAccountName: web
-  containers: [{ports: [{name: mysql, containerPort: 3306}, {containerPort: 80}]}]
-status: {podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}]}
-"""
 
 
 def test_a_service_is_read() -> None:
@@ -106,7 +58,12 @@ def test_a_slice_is_read() -> None:
         ports=(Port(8080, "http"),),
         endpoints=(
             SliceEndpoint(
-                address="10.0.0.1", pod=WorkloadName("shop", "web-1"), pod_uid="u1", zone="eu-1"
+                address="10.0.0.1",
+                pod=WorkloadName("shop", "web-1"),
+                pod_uid="u1",
+                hostname="web-1",
+                node="n1.example",
+                zone="eu-1",
             ),
             SliceEndpoint(address="10.0.0.2", ready=False),
             SliceEndpoint(address="10.0.0.3", ready=False),
@@ -129,6 +86,7 @@ def test_a_pod_is_read_and_its_owner_is_the_deployment() -> None:
         inbound_port=4999,
         opaque_ports=frozenset({3306, 25}),
         default_policy="deny",
+        node="n1.example",
     )
 
 

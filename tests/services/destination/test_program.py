@@ -144,7 +144,7 @@ async def test_all_mistakes_in_its_settings_are_told_at_once() -> None:
 
     told = done.stderr.decode().splitlines()
     assert done.returncode == 2
-    for variable in ("BUS", "TRUST_ANCHORS_FILE", "NKEY_FILE", "DIRECTORY"):
+    for variable in ("BUS", "TRUST_ANCHORS_FILE", "NKEY_FILE"):
         assert any(line.startswith(f"TULLE_{variable}: not set; expected") for line in told)
     assert any(line.startswith("TULLE_POLL_SECONDS='0'") for line in told)
     assert any(line.startswith("TULLE_ADMIN_LISTEN='nowhere'") for line in told)
@@ -159,3 +159,20 @@ async def test_a_trust_domain_that_is_none_is_told_before_anything_is_published(
 
     assert done.returncode == 2
     assert b"TULLE_TRUST_DOMAIN: trust domain 'Mesh_1': expected a DNS name" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "TULLE_DIRECTORY: not set; expected a path"),
+        ({"TULLE_SOURCE": "kubernetes"}, "KUBERNETES_SERVICE_HOST: not set; expected to run in a"),
+        ({"TULLE_SOURCE": "cloud"}, "TULLE_SOURCE='cloud': "),
+    ],
+)
+async def test_a_source_that_is_not_there_is_told(more: dict[str, str], told: str) -> None:
+    needed = {"TULLE_BUS": "nats://x:1", "TULLE_TRUST_ANCHORS_FILE": "/a", "TULLE_NKEY_FILE": "/b"}
+
+    done = await anyio.run_process(COMMAND, env={**needed, **more}, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1].startswith(told)
