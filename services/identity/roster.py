@@ -7,7 +7,7 @@ from common.clock import Clock
 from common.contract.events import Ack, Lifecycle, ShownLeaf
 from common.contract.identity import TrustBundle
 from common.contract.subjects import ack as acks
-from common.contract.subjects import role_ack, trust
+from common.contract.subjects import lifecycle, role_ack, trust
 from common.errors import InvalidName
 from common.names import WorkloadName
 from common.x509 import first_of, key_id, load_certificates
@@ -58,7 +58,7 @@ class Roster:
         self._came: dict[str, float] = {}
         """When somebody said last that a phase of life begins, on the monotonic clock."""
         self._connected: frozenset[str] = frozenset()
-        self.departed: frozenset[str] = frozenset()
+        self.departed: set[str] = set()
         """Who has stopped, in good order, and was not heard of since."""
 
     def hear(self, subject: str, ack: Ack) -> None:
@@ -71,18 +71,20 @@ class Roster:
         if not name.startswith(_SERVICE):
             replicas.clear()
         replicas[ack.uid] = heard
-        self.departed -= {name}
+        self.departed.discard(name)
 
-    def enter(self, _subject: str, event: Lifecycle) -> None:
-        """Somebody entered a phase of life: has come, or stopped in good order."""
+    def enter(self, subject: str, event: Lifecycle) -> None:
+        """Somebody entered a phase of life: has come, or stopped in good order; as `hear`."""
         name = f"{event.namespace}/{event.workload}"
+        if subject != _where_entered(event):
+            return
         if event.phase == "stopped":
             self._heard.pop(name, None)
             self._came.pop(name, None)
-            self.departed |= {name}
+            self.departed.add(name)
         else:
             self._came[name] = self._clock.monotonic()
-            self.departed -= {name}
+            self.departed.discard(name)
 
     def connect(self, names: Collection[str]) -> None:
         """These have a connection now, and nobody else."""
@@ -150,5 +152,13 @@ def _where(name: str) -> str:
         return role_ack(own).subject
     try:
         return acks(WorkloadName(namespace, own)).subject
+    except InvalidName:
+        return ""
+
+
+def _where_entered(event: Lifecycle) -> str:
+    """The subject on which a workload says that itself; empty if it is no name."""
+    try:
+        return lifecycle(WorkloadName(event.namespace, event.workload), event.phase).subject
     except InvalidName:
         return ""

@@ -125,7 +125,23 @@ def test_nobody_acknowledges_for_another() -> None:
 
 
 def phase(name: Phase) -> tuple[str, Lifecycle]:
-    return "", Lifecycle(namespace="shop", workload="web", uid="u", phase=name, time=0.0)
+    subject = subjects.lifecycle(WorkloadName("shop", "web"), name).subject
+    return subject, Lifecycle(namespace="shop", workload="web", uid="u", phase=name, time=0.0)
+
+
+@pytest.mark.parametrize("said", ["started", "stopped"])
+def test_nobody_comes_or_goes_for_another(said: Phase) -> None:
+    """A pod that says so of others would have a rotation cut them off, or wait for nobody for ever."""
+    roster = Roster(ManualClock())
+    if said == "stopped":
+        roster.hear(*ack(WEB, 6))
+    before = roster.present()
+    _, event = phase(said)
+
+    roster.enter(subjects.lifecycle(WorkloadName("shop", "thief"), said).subject, event)
+
+    assert roster.present() == before
+    assert not roster.departed
 
 
 def test_who_stopped_in_good_order_has_departed_until_heard_of_again() -> None:
@@ -139,7 +155,7 @@ def test_who_stopped_in_good_order_has_departed_until_heard_of_again() -> None:
 
     roster.hear(*ack(WEB, 7))
 
-    assert roster.departed == frozenset()
+    assert roster.departed == set()
 
 
 def test_who_has_just_come_is_waited_for_before_the_first_acknowledgement() -> None:
@@ -149,7 +165,7 @@ def test_who_has_just_come_is_waited_for_before_the_first_acknowledgement() -> N
     roster.enter(*phase("started"))
 
     assert roster.present() == {WEB}
-    assert roster.departed == frozenset()
+    assert roster.departed == set()
     assert "has said nothing lately" in lacks(roster, ADDED)
 
 
