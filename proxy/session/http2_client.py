@@ -303,17 +303,13 @@ class ClientStream(Http2Stream):
         error: Refusal
         if code == Code.REFUSED_STREAM and not self.responded:
             error = NotProcessed("the endpoint refused the stream")
-        elif code == UNREACHED and not self.responded and self._is_to_proxy():
+        elif code == UNREACHED and not self.responded and self.connection.to_proxy:
             error = ConnectFailed("the endpoint's proxy cannot connect to it")
         elif code == Code.PROTOCOL_ERROR and not self.responded:
             error = BadResponse("malformed")
         else:
             error = ResponseReset(code)
         self.exchange.response_failed(error)
-
-    def _is_to_proxy(self) -> bool:
-        assert isinstance(self.connection, Http2Client)
-        return self.connection.to_proxy
 
     def lost(self, error: Exception | None) -> None:
         """The connection is gone."""

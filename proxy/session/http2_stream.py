@@ -12,7 +12,7 @@ from proxy.session.backlog import Backlog
 
 _NO_TRAILERS: Headers = []
 _DATA, _END_STREAM = Kind.DATA, Flag.END_STREAM
-HALF_WINDOW = DEFAULT_WINDOW // 2
+_HALF_WINDOW = DEFAULT_WINDOW // 2
 
 
 class Connection(Shape):
@@ -262,7 +262,7 @@ class Http2Stream:
         else:
             if payload:
                 self.body(payload, False)
-            if self._received >= HALF_WINDOW:
+            if self._received >= _HALF_WINDOW:
                 self._open_window()
 
     def ended(self) -> None:
@@ -274,7 +274,7 @@ class Http2Stream:
     def hold(self, held: bool) -> None:
         """Give the peer no new window, or give it again: how back-pressure goes on to the sender."""
         self._held = held
-        if self._received >= DEFAULT_WINDOW // 2:
+        if self._received >= _HALF_WINDOW:
             self._open_window()
 
     def _open_window(self) -> None:

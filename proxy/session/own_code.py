@@ -17,7 +17,8 @@ def own_code(cls: C) -> C:
 
     `super()` in a method finds the original, as ever: what is to be quick is called by another name.
     """
-    for base in reversed(cls.__mro__[1:]):
+    # The nearest first: what it overrides is not to come back.
+    for base in cls.__mro__[1:]:
         if base.__module__.startswith("proxy."):
             for name, method in vars(base).items():
                 if isinstance(method, types.FunctionType) and name not in vars(cls):

@@ -22,6 +22,19 @@ class Base:
 Base.__module__ = "proxy.base"
 
 
+class Loud(Base):
+    def say(self, *, times: int = 2) -> str:
+        return super().say(times=times) + "!"
+
+
+Loud.__module__ = "proxy.loud"
+
+
+@own_code
+class Louder(Loud):
+    pass
+
+
 @own_code
 class Quiet(Base):
     def shout(self) -> str:
@@ -37,6 +50,12 @@ def test_a_copy_does_what_the_original_does() -> None:
     assert quiet.shout() == "AA."
     assert Quiet.say.__doc__ == "What it says."
     assert Quiet.say.__qualname__ == "Base.say"
+
+
+def test_what_a_nearer_class_overrides_stays_overridden() -> None:
+    assert Louder("a").say() == "aa!"
+    assert Louder("a").shout() == "AA!"
+    assert Louder.say.__code__ is not Loud.say.__code__
 
 
 def test_a_copy_has_code_of_its_own() -> None:
