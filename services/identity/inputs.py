@@ -12,7 +12,7 @@ from common.clock import Clock
 from common.contract.identity import TrustBundle
 from common.errors import InvalidCertificate, InvalidSettings
 from common.latest import Latest
-from common.x509 import anchor_of, bus_context, chain_pem, load_certificates
+from common.x509 import anchor_of, bus_context, chain_pem, key_id, load_certificates
 from services.identity import progress as progresses
 from services.identity.authority import Authority
 from services.identity.directory import MeshDirectory
@@ -45,6 +45,16 @@ class Inputs:
             anchors=tuple(chain_pem([anchor]).decode() for anchor in self.anchors),
             signing=anchor_of(self.authority.issuer.chain, self.anchors),
             phase=self.progress.phase,
+        )
+
+    def has_reached(self, progress: Progress) -> bool:
+        """Whether what is in force is what that phase of a rotation, which is under way, asks for."""
+        keys = {key_id(anchor) for anchor in self.anchors}
+        signing = progress.old if progress.phase == "added" else progress.new
+        return (
+            (self.progress.phase, self.bundle.signing) == (progress.phase, signing)
+            and progress.new in keys
+            and (progress.old in keys) == (progress.phase != "removed")
         )
 
     def for_proofs(self, now: float) -> list[x509.Certificate]:

@@ -177,11 +177,16 @@ class Rotator:
 
     def _hindrance(self) -> str:
         """Why the next step must wait; empty if it need not."""
+        if not self._reloader.current.value.has_reached(self._steps.progress):
+            return "the files of this phase are not in force"
         return self._stock.hindrance(self._steps.progress.left_behind) or self._trouble
 
     async def _take(self, step: Step, *, distrust: bool = False) -> None:
         before = self._steps.progress.phase
+        # If it fails half way, the files are laid out anew before anything else is done.
+        self._resumed = False
         self._steps.take(step, self._stock.roster.present(), distrust=distrust)
+        self._resumed = True
         # Twice, because of one look it is not known whether somebody was writing meanwhile.
         await self._reloader.look(self._journal)
         await self._reloader.look(self._journal)
@@ -201,6 +206,9 @@ class Rotator:
     async def _change(self, _subject: str, change: TrustChange) -> Rotation:
         async with self._lock:
             try:
+                self._resume()
+                # Nobody can have acknowledged what was never published.
+                await self._publish_bundle()
                 await self._see()
                 self._leave_behind(change.leave_behind)
                 await self._obey(change)
@@ -228,6 +236,8 @@ class Rotator:
         if self._steps.progress.phase == "steady":
             self._check_trouble()
             await self._take("add", distrust=distrust)
+        elif distrust and not self._steps.progress.distrusts:
+            raise Refused("rotate: began with trust in the old anchor; take every step back first")
         self._steps.note(automatic=True)
 
     async def _by_hand(self, step: Step, *, distrust: bool) -> None:

@@ -298,6 +298,46 @@ async def test_the_new_anchor_does_not_go_while_a_leaf_below_it_is_shown(tmp_pat
             assert (await taken(operator, "back")).phase == "steady"
 
 
+async def test_a_step_that_failed_half_way_is_done_before_the_next_is_thought_of(
+    tmp_path: Path,
+) -> None:
+    async with (
+        nats(tmp_path) as mesh,
+        mesh.identity(),
+        mesh.role("operator") as operator,
+        workload(mesh) as web,
+    ):
+        await change(operator, "add")
+        await until(lambda: web.bundle and web.bundle.phase == "added", PATIENCE)
+        await web.acknowledge()
+        _, key = mesh.directory.issuer_files("new")
+        away = key.rename(tmp_path / "away.key")
+        await change(operator, "rotate")
+        await until(lambda: "issuer/new.key" in mesh.identity_log(), PATIENCE)
+        away.rename(key)
+
+        await until(lambda: not web.is_below_what_signs, PATIENCE)
+        await web.acknowledge()
+
+        (waiting,) = await waited_for(operator, "shop/web")
+        assert "below another anchor" in waiting.why or "has revision" in waiting.why
+        assert (await status(operator)).phase == "switched"
+
+
+async def test_a_rotation_that_began_in_trust_does_not_go_on_in_distrust(tmp_path: Path) -> None:
+    async with nats(tmp_path) as mesh, mesh.identity(), mesh.role("operator") as operator:
+        await status(operator)
+        await change(operator, "add")
+        with pytest.raises(Refused, match="began with trust in the old anchor"):
+            await operator.request(
+                subjects.trust_change(),
+                TrustChange(step="rotate", distrust=True),
+                timeout=PATIENCE,
+            )
+
+        assert not (await status(operator)).automatic
+
+
 async def test_natss_certificate_is_another_one_afterwards_without_a_restart(
     tmp_path: Path,
 ) -> None:

@@ -1,6 +1,7 @@
 """A rotation's steps on the files of a mesh directory: each can be done again, and taken back."""
 
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,23 @@ def test_whoever_comes_after_a_crash_lays_the_files_out_again(
 
     assert again.progress == steps.progress
     assert (anchors(mesh), signing(mesh)) == wanted
+
+
+@pytest.mark.parametrize("forward", [("add",), ("add", "switch"), ("add", "switch", "remove")])
+def test_a_phase_is_reached_when_its_files_are_in_force_and_not_before(
+    tmp_path: Path, forward: tuple[Step, ...]
+) -> None:
+    mesh, steps = made(tmp_path)
+    take(steps, *forward[:-1])
+    before = inputs.read(mesh, "cluster.local", LEAF_SECONDS, SystemClock.now())
+
+    steps.take(forward[-1])
+
+    after = inputs.read(mesh, "cluster.local", LEAF_SECONDS, SystemClock.now())
+    assert after.has_reached(steps.progress)
+    assert not before.has_reached(steps.progress)
+    # The progress was read, and the rest not yet.
+    assert not replace(before, progress=steps.progress).has_reached(steps.progress)
 
 
 def test_a_rotation_whose_beginning_was_cut_short_leaves_nothing(tmp_path: Path) -> None:
