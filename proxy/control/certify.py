@@ -43,7 +43,7 @@ from common.x509 import (
     signing_request,
 )
 from proxy.control.held import Held as Held
-from proxy.control.held import hold
+from proxy.control.held import believing, hold
 from proxy.control.trust import Trust
 
 log = logging.getLogger(__name__)
@@ -216,8 +216,10 @@ class Credentials:
         try:
             self.current.set(self._hold(held.key, held.chain))
         except InvalidCertificate as error:
-            # Peers that trust only the new anchors will refuse us: ask at once for another leaf.
+            # Peers that trust only the new anchors will refuse us: ask at once for another leaf. Whom we
+            # let in does not wait for that.
             log.warning("certificate no longer trusted", extra=fields(error=error))
+            self.current.set(believing(held, self._trust))
             self._renew_at = 0.0
             self._wake.set()
 

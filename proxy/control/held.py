@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from cryptography import x509
@@ -67,6 +67,16 @@ class Held:
         )
         chain = [one.public_bytes(Encoding.DER) for one in self.chain]
         return jwt.sign(claims, self.key, x5c=chain)
+
+
+def believing(held: Held, trust: Trust) -> Held:
+    """The same leaf, for handshakes with whom the mesh trusts now, whether they still trust the leaf or not."""
+    return replace(
+        held,
+        server_context=server_context(held.pem, trust.pem),
+        client_context=client_context(held.pem, trust.pem),
+        trust_revision=trust.revision,
+    )
 
 
 def hold(

@@ -187,6 +187,9 @@ class Requests:
                 candidate.answered(rtt, self._monotonic())
             elif isinstance(exchange.error, TooSlow):
                 candidate.kept_waiting(now - exchange.sent_at, self._monotonic())
+            elif isinstance(exchange.error, NotProcessed | ConnectFailed):
+                # It could not be sent again, or not any more: others need not try there.
+                candidate.unreachable(self._monotonic())
             if candidate.breaker is not None:
                 self._judge(exchange, candidate)
         counter.bytes_written += exchange.bytes_in

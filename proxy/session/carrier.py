@@ -197,6 +197,11 @@ class Carrier:
             for exchange, its_way in self._opening.pop(way.key):
                 its_way.failed(exchange, error)
             return
+        except Exception:
+            # A fault of our own; whoever waits must not wait for ever.
+            for exchange, its_way in self._opening.pop(way.key):
+                its_way.failed(exchange, ConnectFailed("a fault of the proxy's own"))
+            raise
         sessions = self._sessions.setdefault(way.key, [])
 
         def lost(session: Http2Client) -> None:

@@ -64,6 +64,7 @@ class Http2Output(asyncio.Protocol, Generic[S]):
         "initial_window",
         "leaving",
         "left",
+        "lingers",
         "streams",
         "waiting",
     )
@@ -96,6 +97,8 @@ class Http2Output(asyncio.Protocol, Generic[S]):
         """A GOAWAY was sent, or will not be needed: the connection closes with its last stream."""
         self.left = False
         """A GOAWAY came."""
+        self.lingers = False
+        """All was said, and the peer is heard out."""
         self.deadline = 0.0
 
     @property
@@ -129,7 +132,7 @@ class Http2Output(asyncio.Protocol, Generic[S]):
 
     def _flush(self) -> None:
         out, self._out = self._out, []
-        if not out or self._stream.is_closing():
+        if not out or self.lingers or self._stream.is_closing():
             return
         data = b"".join(out)
         if self.clogged:
@@ -206,7 +209,11 @@ class Http2Output(asyncio.Protocol, Generic[S]):
         if self.streams.pop(stream.id, None) is not None and stream.pending:
             stream.drop()
         if (self.leaving or self.left) and not self.streams:
-            self.close()
+            self.emptied()
+
+    def emptied(self) -> None:
+        """The last stream of a connection that is to end is over."""
+        self.close()
 
     def reset(self, stream: int, code: Code) -> None:
         """End a stream that the peer may still think is open."""

@@ -1,5 +1,6 @@
 """The server side of HTTP/2: requests from one client connection, many at a time (RFC 9113)."""
 
+import math
 from collections import deque
 
 from common.errors import MeshError
@@ -23,13 +24,15 @@ from proxy.session.http2_connection import STREAMS_LIMIT, Heads, Http2Connection
 from proxy.session.http2_stream import Http2Stream
 from proxy.session.memo import Memo
 from proxy.session.own_code import own_code
-from proxy.transport.stream import Stream, resume
+from proxy.transport.stream import Stream, end, resume, untaken
 from proxy.transport.sweep import NEVER, Sweep
 from proxy.transport.waiting import adopt
 
 _ALL_STREAMS = LARGEST_WINDOW
 _NOTICE_SECONDS = 1.0
 """Between the first GOAWAY, which only warns, and the one that names the last stream (§6.8)."""
+_LINGER_SECONDS = 2.0
+"""Of silence, and of nothing taken, after which a client that was told the end is thought to be gone."""
 _SKIPS_LIMIT = 64
 _SETTINGS = {
     Setting.MAX_CONCURRENT_STREAMS: STREAMS_LIMIT,
@@ -49,6 +52,7 @@ class Http2Server(Http2Connection["ServerStream"]):
         "_last_stream",
         "_preface",
         "_skipped",
+        "_untaken",
         "_warned_at",
     )
 
@@ -65,6 +69,8 @@ class Http2Server(Http2Connection["ServerStream"]):
         """What our GOAWAY named: streams above it are not looked at."""
         self._begun = self._draining = False
         self._warned_at = 0.0
+        self._untaken: float = math.inf
+        """Bytes that the client had still to take when somebody looked while the connection lingered."""
 
     @property
     def opened(self) -> int:
@@ -105,11 +111,32 @@ class Http2Server(Http2Connection["ServerStream"]):
         self.close()
 
     def peer_left(self, last: int) -> None:
-        """The client leaves. It closes: if we did, what it still says would reset the connection."""
+        """The client leaves. If it has all that it asked for, it has a moment to close by itself."""
         self.deadline = min(self.deadline, self.now + _NOTICE_SECONDS)
+
+    def emptied(self) -> None:
+        """Say that nothing more follows, and hear the client out until it closes.
+
+        Were the connection closed at once, whatever the client still says (that it takes more, say) would
+        meet a closed socket and reset it, and what was on its way would be lost.
+        """
+        self._flush()
+        end(self._stream)
+        self.lingers = True
+        self.deadline = min(self.deadline, self._loop.time() + _LINGER_SECONDS)
+
+    def _linger(self, now: float) -> float:
+        """Close once the client has taken everything, or no more of it, and says nothing."""
+        before, self._untaken = self._untaken, untaken(self._stream)
+        if 0 < self._untaken < before or now < self._heard_at + _LINGER_SECONDS:
+            return now + _LINGER_SECONDS
+        self.close()
+        return NEVER
 
     def look(self, now: float) -> float:
         """A client that was asked to go has had the time to hear it? One that leaves, to close?"""
+        if self.lingers:
+            return self._linger(now)
         if self.left and not self.streams:
             self.close()
             return NEVER
@@ -120,11 +147,14 @@ class Http2Server(Http2Connection["ServerStream"]):
         self._last_stream = self.largest_peer_stream
         self.go_away(self._last_stream, Code.NO_ERROR)
         if not self.streams:
-            self.close()
-        return NEVER
+            self.emptied()
+        return _LINGER_SECONDS + now
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client; the first must be the preface (§3.4)."""
+        if self.lingers:
+            self._heard_at = self._loop.time()
+            return
         if not self._preface:
             self.take(data)
             return

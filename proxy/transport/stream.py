@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from typing import Any
 from typing import Protocol as Shape
 
@@ -73,6 +76,16 @@ def end(stream: Stream) -> None:
     """Say that nothing more follows, if there is still somebody to say it to."""
     if not stream.is_closing():
         stream.write_eof()
+
+
+def untaken(stream: Stream) -> int:
+    """Bytes written that the peer's kernel has not acknowledged; of what is no socket, what is buffered."""
+    connection = stream.get_extra_info("socket")
+    waiting = stream.get_write_buffer_size()
+    if connection is None or connection.fileno() < 0:
+        return waiting
+    queued = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+    return waiting + int.from_bytes(queued, sys.byteorder)
 
 
 def reset(stream: Stream) -> None:

@@ -361,6 +361,27 @@ def test_a_bundle_without_an_anchor_that_was_there_says_from_when_on_it_is_gone(
     assert trust.removed_at == 9
 
 
+def test_a_removed_anchor_is_believed_no_more_though_our_own_leaf_is_below_it(
+    tmp_path: Path,
+) -> None:
+    old, new = Pki(), Pki()
+    files = prepared(tmp_path, old)
+    keep(files, old.leaf("web", WEB.name))
+    ours = credentials(files)
+    before = held(ours)
+    name = Identity("shop", "books").dns_name
+
+    ours._on_trust(TrustBundle(trust_domain="cluster.local", anchors=(new.anchors_pem,)), 5)
+
+    both = old.anchors_pem + new.anchors_pem
+    shake(before.client_context, server_context(old.leaf("books").pem, both), name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(held(ours).client_context, server_context(old.leaf("books").pem, both), name)
+    shake(held(ours).client_context, server_context(new.leaf("books").pem, both), name)
+    assert held(ours).chain == before.chain
+    assert held(ours).trust_revision == 5
+
+
 async def switched(operator: Bus) -> None:
     """Have another anchor sign, as soon as identity itself has acknowledged it; the old one stays."""
     with anyio.fail_after(30):

@@ -9,6 +9,8 @@ import pytest
 from common.contract.discovery import FailureAccrual
 from proxy.outbound.queue import FAILFAST_SECONDS, QUEUE_LIMIT
 from proxy.outbound.requests import TRIES
+from proxy.refusals import NotProcessed
+from proxy.session.exchange import REPLAY_LIMIT
 from tests.support.nats import until
 from tests.support.outbound import BROKEN, OK, Choice, Heard, choice, dead_port
 
@@ -170,6 +172,24 @@ async def ask_until(proxy: Choice, what: str) -> list[int]:
             told.append((await proxy.ask()).status)
             await anyio.sleep(0.01)
     return told
+
+
+async def test_an_endpoint_that_turns_away_what_cannot_be_sent_again_is_left_alone() -> None:
+    async with choice() as proxy:
+        place = await proxy.place()
+        proxy.endpoints(place.port)
+        size = REPLAY_LIMIT + 2
+        exchange, heard = proxy.send(
+            b"POST", body=size, headers=[(b"content-length", b"%d" % size)]
+        )
+        await until(lambda: exchange.client is not None)
+        exchange.request_data(bytes(REPLAY_LIMIT + 1))
+
+        exchange.response_failed(NotProcessed("the endpoint refused the stream"))
+
+        assert heard.error == "not-processed"
+        (candidate,) = proxy.candidates()
+        assert candidate.rests_until > 0
 
 
 async def test_an_endpoint_that_fails_is_left_alone_and_probed_until_it_is_well() -> None:

@@ -71,6 +71,17 @@ def client(loop: Loop) -> Iterator[ClientTalk]:
     assert talk.losses == 1
 
 
+def heard_out(talk: ServerTalk) -> None:
+    """The server has said all, and what the client still says resets nothing; it closes when that does."""
+    assert talk.wire.ended
+    talk.hears(window(0, 1000), goaway(0), b"no frame at all")
+    assert talk.says() == []
+    assert not talk.wire.closed
+    talk.wire.hears_end()
+    talk.loop.turn()
+    assert talk.wire.closed
+
+
 def goaway(last: int, code: Code = Code.NO_ERROR) -> bytes:
     return GoAwayFrame(0, last, code).serialize()
 
@@ -176,7 +187,7 @@ def test_a_server_drains(talk: ServerTalk) -> None:
     talk.applications[1].exchange.response(DONE, b"", True, 0.0)
 
     assert talk.says() == ["HEADERS 1 end", "HEADERS 3 end"]
-    assert talk.wire.closed
+    heard_out(talk)
     assert talk.applications[1].body == b"body"
     assert len(talk.applications) == 2
 
@@ -190,7 +201,7 @@ def test_a_server_without_streams_closes_when_the_warning_was_heard(talk: Server
     talk.loop.advance(2)
 
     assert talk.says() == ["GOAWAY 0 NO_ERROR"]
-    assert talk.wire.closed
+    heard_out(talk)
 
 
 def test_a_server_may_be_told_to_drain_before_it_begins(loop: Loop) -> None:
@@ -216,6 +227,19 @@ def test_a_client_that_leaves_is_served_what_it_asked_for(talk: ServerTalk) -> N
     talk.applications[0].exchange.response(DONE, b"", True, 0.0)
 
     assert talk.says() == ["HEADERS 1 end"]
+    heard_out(talk)
+
+
+def test_who_was_told_the_end_and_stays_silent_is_not_waited_for(talk: ServerTalk) -> None:
+    talk.session.drain()
+    talk.loop.advance(1)
+    assert talk.wire.ended
+    talk.hears(window(0, 1))
+    talk.loop.advance(1.5)
+    assert not talk.wire.closed
+
+    talk.loop.advance(4)
+
     assert talk.wire.closed
 
 
