@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from cryptography import x509
 
+from common.errors import InvalidSettings
 from services.identity.directory import MeshDirectory, write_pair
 from services.identity.material import crossed
 from services.identity.roots import Pair, has_routes, is_old, make_server
@@ -21,10 +22,11 @@ def renew(
     # Who was away knows an older anchor, and from one to the next gets to the one there is.
     chain = (*issuer.chain, *crossed(mesh, now))
     if mesh.server_file.exists():
-        current = mesh.server()
-        hosts = hosts or named(current.certificate)
-        routes = has_routes(current.certificate) if routes is None else routes
-        if current.chain[1:] == chain and not _is_stale(current.certificate, hosts, now, routes):
+        current, *above = mesh.certificates(mesh.server_file)
+        hosts = hosts or named(current)
+        routes = has_routes(current) if routes is None else routes
+        stale = tuple(above) != chain or _is_stale(current, hosts, now, routes)
+        if not stale and _has_its_key(mesh):
             return False
     made = make_server(issuer, hosts, now, routes=bool(routes))
     write_pair(Pair((made.certificate, *chain), made.key), mesh.server_file, mesh.server_key_file)
@@ -35,6 +37,15 @@ def named(certificate: x509.Certificate) -> list[str]:
     """The names and addresses in a certificate."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(name.value) for name in names]
+
+
+def _has_its_key(mesh: MeshDirectory) -> bool:
+    """Whether the key beside it fits: whoever wrote both may have got no further than one."""
+    try:
+        mesh.server()
+    except InvalidSettings:
+        return False
+    return True
 
 
 def _is_stale(

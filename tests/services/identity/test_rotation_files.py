@@ -253,6 +253,28 @@ def test_natss_certificate_is_renewed_when_most_of_its_life_is_over(tmp_path: Pa
     assert mesh.server().certificate.serial_number != before.serial_number
 
 
+def test_natss_certificate_is_made_again_if_its_key_was_written_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    mesh, steps = made(tmp_path)
+    mesh.server_key_file.write_bytes(key_pem(steps.mesh.issuer().key))
+
+    assert server_certificate.renew(mesh, SystemClock.now())
+
+    assert server_certificate.named(mesh.server().certificate) == ["127.0.0.1", "localhost"]
+
+
+def test_a_last_step_that_was_cut_short_is_taken_again(tmp_path: Path) -> None:
+    mesh, steps = made(tmp_path)
+    take(steps, "add", "switch", "remove")
+    material.settle(mesh, "new", SystemClock.now())
+
+    again = started(mesh)
+    again.take("finish")
+
+    assert len(mesh.certificates(mesh.cross_file)) == 1
+
+
 def test_an_issuer_is_renewed_below_the_same_anchor_when_most_of_its_life_is_over(
     tmp_path: Path,
 ) -> None:
