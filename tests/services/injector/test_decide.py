@@ -80,6 +80,12 @@ def test_images_of_other_proxies_are_no_sidecars(image: str) -> None:
     assert decide(pod, {}).skip is None
 
 
+def test_a_static_pods_mirror_is_left_alone() -> None:
+    verdict = decide(a_pod({"kubernetes.io/config.mirror": "x"}), {INJECT: "enabled"})
+
+    assert verdict.skip == "unsupported_resource"
+
+
 def test_what_is_no_pod_at_all_is_refused_without_a_crash() -> None:
     strange: list[dict[str, Any]] = [{}, {"spec": None}, {"spec": []}, {"spec": {"containers": 1}}]
     for broken in strange:
