@@ -182,6 +182,10 @@ class MeshDirectory:
             anchors += [anchor for anchor in more if anchor not in anchors]
         return anchors
 
+    def anchors_pem(self) -> str:
+        """The same, PEM: the bus shows a certificate below one of them."""
+        return chain_pem(self.anchors()).decode()
+
     def anchor(self) -> Pair:
         """The first trust anchor, with its key."""
         return self.pair(self.anchors_file, self.anchor_key_file)

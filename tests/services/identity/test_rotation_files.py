@@ -217,6 +217,9 @@ def test_an_issuer_and_its_anchor_are_taken_from_cert_managers_files(tmp_path: P
     assert found.authority.issuer.certificate == issuer.certificate
     assert found.bundle.signing == key_id(other.certificate)
     assert len(found.anchors) == 2
+    # What NATS then shows is below the other one, too.
+    assert server_certificate.renew(mesh, now)
+    assert chain_pem(other.chain).decode() in mesh.anchors_pem()
 
 
 def test_who_was_away_for_two_rotations_knows_nats_again(tmp_path: Path) -> None:
