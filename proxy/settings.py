@@ -8,7 +8,11 @@ from msgspec import Meta
 from common.names import DEFAULT_TRUST_DOMAIN, Identity, WorkloadName
 
 Listen = Annotated[
-    str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[0-9.]+):[0-9]{1,5}$", description="HOST:PORT")
+    str,
+    Meta(
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[0-9.]+|\*):[0-9]{1,5}$",
+        description="HOST:PORT; * is every address, IPv4 and IPv6",
+    ),
 ]
 
 
@@ -74,6 +78,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def split_listen(listen: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT` or `[HOST]:PORT`."""
+    """Host and port of `HOST:PORT` or `[HOST]:PORT`; the host `*` stays."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
