@@ -30,7 +30,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_file: Annotated[str, Meta(description="path to the join token")] = ""
     uid: Annotated[str, Meta(description="the workload's uid (a pod's uid)")] = ""
     owner: Annotated[str, Meta(description="what made the workload, such as its deployment")] = ""
-    zone: Annotated[str, Meta(description="where it runs, as endpoints' hints name it")] = ""
+    zone: Annotated[
+        str,
+        Meta(
+            description="where it runs, as endpoints' hints name it; by default as destination says"
+        ),
+    ] = ""
     trust_domain: Annotated[str, Meta(description="the mesh's trust domain")] = DEFAULT_TRUST_DOMAIN
     cluster_domain: Annotated[str, Meta(description="the suffix of service names")] = (
         "cluster.local"
