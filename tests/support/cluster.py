@@ -157,12 +157,20 @@ class Cluster:
             for key, item in items.items()
         ]
         for start in range(0, len(puts), 100):
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{self.etcd_port}/v3/kv/txn",
-                data=json.dumps({"success": puts[start : start + 100]}).encode(),
-            )
-            with urllib.request.urlopen(request, timeout=10):
-                pass
+            self._etcd("txn", {"success": puts[start : start + 100]})
+
+    def erase(self, prefix: str) -> None:
+        """Take away everything whose key in etcd begins so (`pods/shop/`)."""
+        key = f"/registry/{prefix}"
+        end = key[:-1] + chr(ord(key[-1]) + 1)
+        self._etcd("deleterange", {"key": _base64(key), "range_end": _base64(end)})
+
+    def _etcd(self, call: str, body: dict[str, Any]) -> None:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.etcd_port}/v3/kv/{call}", data=json.dumps(body).encode()
+        )
+        with urllib.request.urlopen(request, timeout=30):
+            pass
 
     def write_kubeconfig(self, name: str, token: str, port: int | None = None) -> Path:
         """A kubeconfig that shows `token`."""
