@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from cryptography import x509
 
 from common.errors import InvalidSettings
-from services.identity.directory import MeshDirectory, write_pair
+from common.x509 import chain_pem, key_pem
+from services.identity.directory import PUBLIC, MeshDirectory, write
 from services.identity.material import crossed
-from services.identity.roots import Pair, has_routes, is_old, make_server
+from services.identity.roots import has_routes, is_old, make_server
 
 
 def renew(
@@ -29,7 +30,9 @@ def renew(
         if not stale and _has_its_key(mesh):
             return False
     made = make_server(issuer, hosts, now, routes=bool(routes))
-    write_pair(Pair((made.certificate, *chain), made.key), mesh.server_file, mesh.server_key_file)
+    # NATS reads each for itself: if only one gets written, both are made again.
+    write(mesh.server_key_file, key_pem(made.key))
+    write(mesh.server_file, chain_pem((made.certificate, *chain)), PUBLIC)
     return True
 
 
