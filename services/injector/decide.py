@@ -75,6 +75,9 @@ def decide(pod: Mapping[str, Any], namespace: Mapping[str, str], *, otherwise: s
 
 
 def _possible(spec: Mapping[str, Any], at: At) -> Verdict:
+    if str(mapping(spec.get("os")).get("name")) == "windows":
+        warning = "not injected: a Windows pod, whose connections cannot be redirected"
+        return Verdict(skip="unsupported_resource", annotation_at=at, warning=warning)
     if not listing(spec.get("containers")):
         return Verdict(
             skip="unsupported_resource", annotation_at=at, warning="not injected: no containers"

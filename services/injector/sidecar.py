@@ -17,8 +17,6 @@ _FIELDS = {
     "TULLE_WORKLOAD": "metadata.name",
     "TULLE_UID": "metadata.uid",
     "TULLE_SERVICE_ACCOUNT": "spec.serviceAccountName",
-    # Kubernetes may copy it from the node when the pod is bound; if it does not, there is no zone.
-    "TULLE_ZONE": "metadata.labels['topology.kubernetes.io/zone']",
 }
 
 

@@ -207,8 +207,10 @@ async def test_an_address_that_is_taken_is_no_reason_to_go_on_without_it() -> No
             arrived=found.arrivals.append,
             refused=lambda: None,
         )
+        free = Visitors(1).listener
         with pytest.raises(OSError, match="in use"):
-            await start_all([taken])
+            await start_all([free, taken])
+        await free.stop()
 
 
 async def test_every_address_is_both_families() -> None:

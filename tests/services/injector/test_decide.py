@@ -62,6 +62,7 @@ def test_a_value_that_is_none_is_told_with_where_it_stands() -> None:
         ),
         ({"volumes": [{"name": "tulle-state"}]}, "sidecar_already_exists", "tulle-state"),
         ({"containers": []}, "unsupported_resource", "no containers"),
+        ({"os": {"name": "windows"}}, "unsupported_resource", "Windows"),
     ],
 )
 def test_a_pod_that_cannot_have_a_proxy_says_why(
