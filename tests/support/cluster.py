@@ -151,19 +151,16 @@ class Cluster:
                 self.kubectl("apply", *more, "--force-conflicts", "-f", "-", stdin=text)
 
     def store(self, items: dict[str, dict[str, Any]]) -> None:
-        """Write objects by the thousand past the API, by their keys in etcd (`pods/shop/web-1`)."""
+        """Write objects by the thousand past the API, by their keys in etcd (`pods/shop/web-1`).
+
+        A hundred share a revision, which the API never does: one who watches meanwhile may miss some of them.
+        """
         puts = [
             {"requestPut": {"key": _base64(f"/registry/{key}"), "value": _base64(json.dumps(item))}}
             for key, item in items.items()
         ]
         for start in range(0, len(puts), 100):
             self._etcd("txn", {"success": puts[start : start + 100]})
-
-    def erase(self, prefix: str) -> None:
-        """Take away everything whose key in etcd begins so (`pods/shop/`)."""
-        key = f"/registry/{prefix}"
-        end = key[:-1] + chr(ord(key[-1]) + 1)
-        self._etcd("deleterange", {"key": _base64(key), "range_end": _base64(end)})
 
     def _etcd(self, call: str, body: dict[str, Any]) -> None:
         request = urllib.request.Request(
