@@ -7,6 +7,7 @@
 #   make soak     mixed traffic and rolling restarts for half an hour, then fuzz  (SOAK_SECONDS=600)
 #   make fuzz     a long search for what breaks codecs and sessions               (FUZZ_EFFORT=100)
 #   make h2spec   build the conformance suite of HTTP/2, which make test then runs; needs Go
+#   make envtest  build a Kubernetes API server, which make test then uses; needs Go, takes ten minutes
 #   make docs     write the generated pages of docs/ anew
 #   make lock     make the locks follow pyproject.toml; needs uv                  (LOCK_ARGS=--upgrade)
 #   make clean    remove what the above made
@@ -20,6 +21,7 @@ PY := .venv/bin/python
 SOAK_SECONDS ?= 1800
 FUZZ_EFFORT ?= 40
 H2SPEC := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/bin/h2spec
+ENVTEST := $(or $(KUBEBUILDER_ASSETS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/envtest)/kube-apiserver
 TOOLS := iptables ip unshare nginx curl openssl h2load wrk redis-server psql
 
 # What a person's shell may carry must not reach our Python.
@@ -27,7 +29,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV
 # Tools such as iptables live in sbin, which ordinary users do not search.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: help demo test check bench soak fuzz h2spec docs lock clean python
+.PHONY: help demo test check bench soak fuzz h2spec envtest docs lock clean python
 help:
 	@sed -n 's/^#   //p; s/^# \(PYTHON=\)/\1/p' Makefile
 
@@ -66,6 +68,10 @@ h2spec: $(H2SPEC)
 $(H2SPEC):
 	@command -v go >/dev/null || { echo "make h2spec needs Go: sudo apt-get install golang-go" >&2; exit 2; }
 	GOBIN=$(dir $@) go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+
+envtest: $(ENVTEST)
+$(ENVTEST):
+	packaging/envtest.sh $(dir $@)
 
 bench: python
 	@"$(PYTHON)" $(SET_UP) iptables ip unshare

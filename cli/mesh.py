@@ -66,7 +66,7 @@ async def operator_bus(
 
 def _trusting(mesh: MeshDirectory) -> ssl.SSLContext:
     try:
-        return bus_context(mesh.read(mesh.anchors_file).decode("ascii", "replace"))
+        return bus_context(mesh.anchors_pem())
     except InvalidCertificate as error:
         raise InvalidSettings(f"{mesh.anchors_file}: {error}") from None
 

@@ -33,7 +33,10 @@ def ready(is_ready: Callable[[], bool]) -> Callable[[], Answer]:
 
 
 class Admin:
-    """Serves `routes` (path → answer) on `listen` (`host:port`) for as long as the context lasts."""
+    """Serves `routes` (path → answer) on `listen` for as long as the context lasts.
+
+    `listen` is `host:port`; the host `*` is every address, IPv4 and IPv6.
+    """
 
     def __init__(self, listen: str, routes: Mapping[str, Callable[[], Answer]]) -> None:
         self._host, self._port = _address(listen)
@@ -51,7 +54,10 @@ class Admin:
     async def __aenter__(self) -> Self:
         try:
             self._server = await asyncio.start_server(
-                self._serve, self._host, self._port, limit=_MOST_HEAD
+                self._serve,
+                None if self._host == "*" else self._host,
+                self._port,
+                limit=_MOST_HEAD,
             )
         except OSError as error:
             raise InvalidSettings(

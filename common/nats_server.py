@@ -164,7 +164,7 @@ class NatsServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C on a terminal is ours to handle, in order
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
 
     def _command(self) -> list[str]:
@@ -240,7 +240,7 @@ async def _ended(process: "subprocess.Popen[bytes]") -> int:
         await anyio.sleep(_POLL_SECONDS)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def die_with(parent: int) -> Callable[[], None]:
     """What the child does before it becomes nats-server: ask the kernel to be killed when we die.
 
     Nothing is imported or allocated there but one call into libc, so the fork is safe; a wrapper such

@@ -35,6 +35,13 @@ class Trusting:
         self._clock = clock or SystemClock()
         self._bundle = ""
 
+    def anchors(self) -> str:
+        """Whom the mesh trusts, PEM: what the bus said last, or the file as long as it has said nothing.
+
+        Raises what `read` does.
+        """
+        return self._bundle or self._read()
+
     def context(self) -> ssl.SSLContext:
         """What the next connection to the bus is made with.
 

@@ -28,6 +28,7 @@ PROGRAMS = {
     "python -m proxy": "proxy.settings",
     "python -m services.identity": "services.identity.settings",
     "python -m services.destination": "services.destination.settings",
+    "python -m services.injector": "services.injector.settings",
     "python -m services.telemetry": "services.telemetry.settings",
 }
 

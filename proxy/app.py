@@ -81,6 +81,9 @@ async def main(stop: Stop) -> None:
             tell=notices.tell,
         )
         policy = Policy(bus, kept, name, discovery.settings)
+        if not settings.zone:
+            policy.zone.on_change(discovery.move_to)
+            discovery.move_to(policy.zone.value)
 
         def revisions() -> dict[str, int]:
             own = {

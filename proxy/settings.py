@@ -8,7 +8,11 @@ from msgspec import Meta
 from common.names import DEFAULT_TRUST_DOMAIN, Identity, WorkloadName
 
 Listen = Annotated[
-    str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[0-9.]+):[0-9]{1,5}$", description="HOST:PORT")
+    str,
+    Meta(
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[0-9.]+|\*):[0-9]{1,5}$",
+        description="HOST:PORT; * is every address, IPv4 and IPv6",
+    ),
 ]
 
 
@@ -26,7 +30,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_file: Annotated[str, Meta(description="path to the join token")] = ""
     uid: Annotated[str, Meta(description="the workload's uid (a pod's uid)")] = ""
     owner: Annotated[str, Meta(description="what made the workload, such as its deployment")] = ""
-    zone: Annotated[str, Meta(description="where it runs, as endpoints' hints name it")] = ""
+    zone: Annotated[
+        str,
+        Meta(
+            description="where it runs, as endpoints' hints name it; by default as destination says"
+        ),
+    ] = ""
     trust_domain: Annotated[str, Meta(description="the mesh's trust domain")] = DEFAULT_TRUST_DOMAIN
     cluster_domain: Annotated[str, Meta(description="the suffix of service names")] = (
         "cluster.local"
@@ -74,6 +83,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def split_listen(listen: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT` or `[HOST]:PORT`."""
+    """Host and port of `HOST:PORT` or `[HOST]:PORT`; the host `*` stays."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)

@@ -32,8 +32,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     proxy_port: Port | None = None
     """Where its proxy listens; absent: not meshed, spoken to in the clear."""
     opaque_ports: tuple[Port, ...] = ()
-    hostname: str = ""
-    """Its name under the service (`web-0` of `web-0.web.shop`), as a StatefulSet gives its pods."""
     zone: str = ""
     for_zones: tuple[str, ...] = ()
     """The zones whose clients should come here; heeded only where every ready endpoint has them."""

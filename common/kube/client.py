@@ -3,11 +3,13 @@
 KubernetesUnavailable is worth trying again, KubernetesRefused is not.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 import aiohttp
+import anyio
+import anyio.lowlevel
 import msgspec
 
 from common.errors import KubernetesRefused, KubernetesUnavailable
@@ -17,8 +19,10 @@ T = TypeVar("T")
 
 SECONDS = 30.0
 """A request is answered within so many seconds."""
-SILENCE = 150.0
-"""A watch that says nothing for so many seconds is broken: the API sends a bookmark every minute."""
+SILENCE = 300.0
+"""A watch that says nothing for so many seconds is broken: the API sends a bookmark every two minutes."""
+_TURNS = 3
+"""Of the event loop, until a connection that was let go has really gone."""
 LINE_LIMIT = 32 * 1024 * 1024
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 JSON = "application/json"
@@ -66,8 +70,12 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
+        if self._session is None:
+            return
+        with anyio.CancelScope(shield=True):
             await self._session.close()
+            for _turn in range(_TURNS):
+                await anyio.lowlevel.checkpoint()
 
     async def call(
         self,
@@ -116,7 +124,13 @@ class Client:
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=SECONDS, sock_read=SILENCE)
         async with self._open("GET", path, query, limits) as response:
-            yield _lines(response)
+            try:
+                async with aclosing(_lines(response)) as lines:
+                    yield lines
+            finally:
+                # A goodbye in TLS would be waited for, and the API has more to say first.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
 
     @asynccontextmanager
     async def _open(
@@ -176,7 +190,7 @@ def _error(what: str, code: int, body: bytes) -> KubernetesRefused | KubernetesU
     return refusal(what, code, status_of(body))
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[list[bytes]]:
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
     rest = b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)

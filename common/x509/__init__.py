@@ -35,7 +35,7 @@ from common.x509.keys import (
     load_public_keys,
     public_pem,
 )
-from common.x509.tls import ALPN, bus_context, client_context, peer_identity, server_context
+from common.x509.tls import ALPN, bus_context, client_context, peer_identity, server_context, show
 
 __all__ = [
     "ALPN",
@@ -59,6 +59,7 @@ __all__ = [
     "peer_identity",
     "public_pem",
     "server_context",
+    "show",
     "signed_by",
     "signing_request",
     "verified",

@@ -57,6 +57,20 @@ def bus_context(anchors_pem: str) -> ssl.SSLContext:
     return _trusting(ssl.PROTOCOL_TLS_CLIENT, anchors_pem)
 
 
+def show(context: ssl.SSLContext, held_pem: bytes) -> None:
+    """Have a server's context show this key and chain from the next handshake on.
+
+    Raises InvalidCertificate; then the context shows what it did before.
+    """
+    with _as_file(held_pem) as path:
+        # A pair that does not fit leaves a context with half of it.
+        for taker in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            try:
+                taker.load_cert_chain(path)
+            except (ssl.SSLError, ValueError) as error:
+                raise InvalidCertificate(f"key and chain: {_plain(error)}") from None
+
+
 def _mutual(role: int, held_pem: bytes, anchors_pem: str) -> ssl.SSLContext:
     context = _trusting(role, anchors_pem)
     context.set_alpn_protocols([ALPN])

@@ -42,6 +42,7 @@ from common.x509 import (
     moment,
     signing_request,
 )
+from proxy.control.another import Another
 from proxy.control.held import Held as Held
 from proxy.control.held import believing, hold
 from proxy.control.trust import Trust
@@ -53,8 +54,6 @@ RENEW_AT = 0.7
 _RENEW_SPREAD = 0.03
 """A thousand proxies that were certified together do not come back together."""
 _LOOK_SECONDS = 5.0
-_ANOTHER_SECONDS = 2.0
-"""When another anchor signs: within so many seconds everybody asks for another leaf."""
 _CERTIFY_SECONDS = 10.0
 
 
@@ -83,8 +82,7 @@ class Credentials:
         self._clock = clock or SystemClock()
         self._backoff = Backoff(self._clock, first=0.5, most=30.0)
         self._renew_at = RENEW_AT
-        self._another_at = float("inf")
-        """When to ask for a leaf below another anchor, seconds since the epoch."""
+        self._another = Another(self._clock)
         self._wake = anyio.Event()
         self._doubted = False
         """The last proof has opened no door yet."""
@@ -173,7 +171,7 @@ class Credentials:
         reply = await bus.request(question, request, timeout=_CERTIFY_SECONDS)
         held = self._hold(key, [load_der(der) for der in reply.chain])
         self._renew_at = RENEW_AT + _RENEW_SPREAD * self._clock.random()
-        self._another_at = float("inf")
+        self._another.asked()
         self.current.set(held)
         self._see_whether_it_fits(held)
         self.renewals += 1
@@ -224,18 +222,15 @@ class Credentials:
             self._wake.set()
 
     def _see_whether_it_fits(self, held: Held) -> None:
-        """Another anchor signs now: everybody needs another leaf soon, but not all at once."""
-        if self._trust.fits(held.chain):
-            self._another_at = float("inf")
-        elif self._another_at == float("inf"):
-            self._another_at = self._clock.now() + _ANOTHER_SECONDS * self._clock.random()
+        """Another anchor may sign now."""
+        if self._another.see(self._trust.signing, fits=self._trust.fits(held.chain)):
             self._wake.set()
 
     def _seconds_to_renewal(self) -> float:
         held = self.current.value
         if held is None:
             return 0.0
-        due = min(moment(held.chain[0], self._renew_at), self._another_at)
+        due = min(moment(held.chain[0], self._renew_at), self._another.at)
         return due - self._clock.now()
 
     def _join_token(self) -> str:

@@ -191,6 +191,13 @@ class Discovery:
         entry.used = self._clock.monotonic()
         return entry
 
+    def move_to(self, zone: str) -> None:
+        """The workload is in this zone from now on."""
+        if zone != self.zone:
+            self.zone = zone
+            for entry in self._services.values():
+                entry.rebuild()
+
     def watch(self, state: State[M], changed: Callable[[], None]) -> Watch[M]:
         """Follow one more document."""
 
@@ -289,11 +296,11 @@ class _ServiceEntry:
         for name in wanted:
             if name not in self.slices:
                 self.slices[name] = self._discovery.watch(
-                    subjects.endpoints(self._name, name), self._rebuild
+                    subjects.endpoints(self._name, name), self.rebuild
                 )
-        self._rebuild()
+        self.rebuild()
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
         """Bring the backends up to what is known, once it is all known."""
         if not self._complete:
             return

@@ -1,4 +1,4 @@
-"""What destination says about this workload itself: its default policy and its opaque ports."""
+"""What destination says about this workload itself: its default policy, its opaque ports and its zone."""
 
 from common.bus import Bus
 from common.contract import subjects
@@ -16,6 +16,8 @@ class Policy:
         self._mesh = mesh
         self.known = Latest(False)
         """The document is there, fresh or kept: the proxy knows what it may let in."""
+        self.zone = Latest("")
+        """Where it runs; empty while that is not known."""
         self._last: Workload | None = None
         self.watch = Watch(bus, kept, subjects.workload(name), self._changed)
         self._changed()
@@ -33,3 +35,4 @@ class Policy:
         # A workload that is still here while its document is gone is on its way out: what held, holds.
         self._last = self.watch.document or self._last
         self.known.set(self._last is not None)
+        self.zone.set(self._last.zone if self._last is not None else "")

@@ -23,7 +23,7 @@ from proxy.session.http1_server import Http1Server
 from proxy.session.http2_server import Http2Server
 from proxy.session.sessions import Sessions
 from proxy.settings import Settings, split_listen
-from proxy.transport.accept import Arrival, Listener
+from proxy.transport.accept import Arrival, Listener, start_all
 from proxy.transport.connect import Connector
 from proxy.transport.detect import Protocol
 from proxy.transport.original_dst import Address
@@ -81,9 +81,8 @@ class Outbound:
         return sum(listener.open for listener in self.listeners)
 
     async def start(self) -> None:
-        """Listen; raises OSError."""
-        for listener in self.listeners:
-            await listener.start()
+        """Listen, on those of our addresses that this machine has; raises OSError."""
+        self.listeners = await start_all(self.listeners)
 
     async def drain(self) -> None:
         """Take no new connections, and let those that are open end."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import anyio
@@ -46,7 +47,7 @@ class Arrival:
 
 
 class Listener:
-    """Accepts connections on one address and hands each to `arrived`."""
+    """Accepts connections on one address, or on all (`*`), and hands each to `arrived`."""
 
     def __init__(
         self,
@@ -83,7 +84,11 @@ class Listener:
         """Listen; raises OSError if the address cannot be had."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Door(self), self._host, self._port, backlog=4096, reuse_address=True
+            lambda: _Door(self),
+            None if self._host == "*" else self._host,
+            self._port,
+            backlog=4096,
+            reuse_address=True,
         )
 
     async def stop(self) -> None:
@@ -149,6 +154,27 @@ def _accept_and_close(door: socket.socket) -> list[socket.socket]:
         while True:
             waiting.append(door.accept()[0])
     return waiting
+
+
+async def start_all(listeners: Sequence[Listener]) -> list[Listener]:
+    """Start them, and return those that listen; raises OSError.
+
+    One whose address this machine does not have, such as `::1` where there is no IPv6, is left out if
+    another listens.
+    """
+    listening: list[Listener] = []
+    absent: OSError | None = None
+    for listener in listeners:
+        try:
+            await listener.start()
+            listening.append(listener)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+            absent = error
+    if absent is not None and not listening:
+        raise absent
+    return listening
 
 
 class _Door(Waiting):

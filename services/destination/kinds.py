@@ -164,7 +164,6 @@ def _endpoint(item: Field, where: str, kind: str) -> SliceEndpoint:
         ready=conditions["ready"].flag(True) and not conditions["terminating"].flag(False),
         pod=_pod_ref(target, where) if is_pod else None,
         pod_uid=target["uid"].text("") if is_pod else "",
-        hostname=item["hostname"].name(check_label, "hostname", ""),
         node=item["nodeName"].text(""),
         zone=item["zone"].text(""),
         for_zones=tuple(

@@ -68,8 +68,6 @@ class SliceEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     pod: WorkloadName | None = None
     """The pod that its `targetRef` names."""
     pod_uid: str = ""
-    hostname: str = ""
-    """Its name under its service, as a StatefulSet gives its pods."""
     node: str = ""
     zone: str = ""
     """Its own word; if it has none, that of its node counts."""

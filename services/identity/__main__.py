@@ -127,7 +127,13 @@ def _where(settings: Settings, mesh: MeshDirectory) -> BusSettings:
 def _trusting(settings: Settings, mesh: MeshDirectory) -> Trusting:
     """Whom we trust to be the bus; raises InvalidSettings."""
     path = Path(settings.trust_anchors_file or mesh.anchors_file)
-    trusting = Trusting(lambda: mesh.read(path).decode("ascii", "replace"))
+
+    def read() -> str:
+        if settings.trust_anchors_file:
+            return mesh.read(path).decode("ascii", "replace")
+        return mesh.anchors_pem()
+
+    trusting = Trusting(read)
     try:
         trusting.context()
     except InvalidCertificate as error:

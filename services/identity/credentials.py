@@ -77,6 +77,6 @@ def _lay_out(mesh: MeshDirectory, person: Person, seed: str, folder: Path) -> No
     for path in (folder, folder / "keys", folder / "trust"):
         private_folder(path)
     write(given.seed_file("person"), seed.encode())
-    write(given.anchors_file, mesh.read(mesh.anchors_file), PUBLIC)
+    write(given.anchors_file, mesh.anchors_pem().encode(), PUBLIC)
     settings = msgspec.structs.replace(mesh.bus(), person=person.name)
     write(given.bus_file, msgspec.json.encode(settings) + b"\n", PUBLIC)

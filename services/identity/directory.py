@@ -12,7 +12,8 @@
     people.json                      who else may use the bus, and as what; public keys only
     bus.json                         where the bus is, and the trust domain; written last
 
-Keys are readable by their owner only (0600), and so are the folders (0700).
+Keys are readable by their owner only (0600), and so are the folders (0700). In the file of an anchor's or an
+issuer's key its certificates follow: two files cannot be replaced in one step, and these two must fit.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from services.identity.roots import Pair
 
 PUBLIC = 0o644
 """The mode of files that are no secret."""
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 Side = Literal["old", "new"]
 """Of a rotation: what goes, and what comes."""
 
@@ -182,6 +184,10 @@ class MeshDirectory:
             anchors += [anchor for anchor in more if anchor not in anchors]
         return anchors
 
+    def anchors_pem(self) -> str:
+        """The same, PEM: the bus shows a certificate below one of them."""
+        return chain_pem(self.anchors()).decode()
+
     def anchor(self) -> Pair:
         """The first trust anchor, with its key."""
         return self.pair(self.anchors_file, self.anchor_key_file)
@@ -231,10 +237,12 @@ class MeshDirectory:
             raise InvalidSettings(f"{path}: {error}") from None
 
     def pair(self, path: Path, key_path: Path) -> Pair:
-        """A key with its certificates."""
-        chain = self.certificates(path)
+        """A key with its certificates; if those in `path` do not fit, with those beside the key."""
+        chain, pem = self.certificates(path), self.read(key_path)
         try:
-            key = load_key(self.read(key_path))
+            key = load_key(pem)
+            if chain[0].public_key() != key.public_key() and _CERTIFICATE in pem:
+                chain = load_certificates(pem)
         except InvalidCertificate as error:
             raise InvalidSettings(f"{key_path}: {error}") from None
         if chain[0].public_key() != key.public_key():
@@ -249,6 +257,10 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def write_pair(pair: Pair, path: Path, key_path: Path) -> None:
-    """Write certificates and their key; whoever reads meanwhile sees that they do not fit. Raises OSError."""
-    write(key_path, key_pem(pair.key))
-    write(path, chain_pem(pair.chain), PUBLIC)
+    """Write certificates and their key. Raises OSError.
+
+    The key's file holds both, so that they fit at every moment: see MeshDirectory.pair.
+    """
+    chain = chain_pem(pair.chain)
+    write(key_path, key_pem(pair.key) + chain)
+    write(path, chain, PUBLIC)

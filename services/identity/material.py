@@ -59,6 +59,8 @@ def settle(mesh: MeshDirectory, side: Side, now: float, *, forget: bool = False)
     anchor, issuer = mesh.pair(*mesh.anchor_files(side)), mesh.pair(*mesh.issuer_files(side))
     if side == "new":
         known = [] if forget else [*issuer.chain[1:], *crossed(mesh, now)]
+        # Each once: a step that was cut short here is taken again.
+        known = list(dict.fromkeys(known))
         write(mesh.cross_file, chain_pem(known[:MOST_CROSSED]), PUBLIC)
         issuer = Pair(issuer.chain[:1], issuer.key)
     write_pair(anchor, mesh.anchors_file, mesh.anchor_key_file)

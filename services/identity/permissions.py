@@ -26,6 +26,8 @@ _CALLOUT_ANSWERS = "$SYS._INBOX.>"
 _LEASES = f"KV_{LEASES}"
 _TOKENS = f"KV_{TOKENS}"
 _SHARED = (STATE, WORKLOADS, EVENTS, LIFECYCLES, _LEASES)
+_WRITTEN = (STATE, WORKLOADS, _LEASES)
+"""In which nobody but services writes."""
 _FRAMEWORK = ("PING", "INFO", "STATS")
 _CERTIFY = subjects.certify_any().subject
 
@@ -119,7 +121,9 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
         *(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in ("", ".>")),
         *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
         *_stream_api("INFO", "MSG.GET"),
-        *(f"$JS.API.DIRECT.GET.{stream}{more}" for stream in _SHARED for more in ("", ".>")),
+        # Not what proxies have said: NATS writes an answer wherever the asker wants it, also where only
+        # destination or identity may, and this one would be word for word what a pod has made up.
+        *(f"$JS.API.DIRECT.GET.{stream}{more}" for stream in _WRITTEN for more in ("", ".>")),
     )
     subscribe: tuple[str, ...] = (subjects.EVERYTHING, inbox)
     if role == "operator":

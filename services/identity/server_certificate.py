@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from cryptography import x509
 
-from services.identity.directory import MeshDirectory, write_pair
+from common.errors import InvalidSettings
+from common.x509 import chain_pem, key_pem
+from services.identity.directory import PUBLIC, MeshDirectory, write
 from services.identity.material import crossed
-from services.identity.roots import Pair, has_routes, is_old, make_server
+from services.identity.roots import has_routes, is_old, make_server
 
 
 def renew(
@@ -21,13 +23,16 @@ def renew(
     # Who was away knows an older anchor, and from one to the next gets to the one there is.
     chain = (*issuer.chain, *crossed(mesh, now))
     if mesh.server_file.exists():
-        current = mesh.server()
-        hosts = hosts or named(current.certificate)
-        routes = has_routes(current.certificate) if routes is None else routes
-        if current.chain[1:] == chain and not _is_stale(current.certificate, hosts, now, routes):
+        current, *above = mesh.certificates(mesh.server_file)
+        hosts = hosts or named(current)
+        routes = has_routes(current) if routes is None else routes
+        stale = tuple(above) != chain or _is_stale(current, hosts, now, routes)
+        if not stale and _has_its_key(mesh):
             return False
     made = make_server(issuer, hosts, now, routes=bool(routes))
-    write_pair(Pair((made.certificate, *chain), made.key), mesh.server_file, mesh.server_key_file)
+    # NATS reads each for itself: if only one gets written, both are made again.
+    write(mesh.server_key_file, key_pem(made.key))
+    write(mesh.server_file, chain_pem((made.certificate, *chain)), PUBLIC)
     return True
 
 
@@ -35,6 +40,15 @@ def named(certificate: x509.Certificate) -> list[str]:
     """The names and addresses in a certificate."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(name.value) for name in names]
+
+
+def _has_its_key(mesh: MeshDirectory) -> bool:
+    """Whether the key beside it fits: whoever wrote both may have got no further than one."""
+    try:
+        mesh.server()
+    except InvalidSettings:
+        return False
+    return True
 
 
 def _is_stale(

@@ -27,6 +27,8 @@ PROXY, REDIRECT = "tulle-proxy", "tulle-redirect"
 STATE, RUN, IDENTITY = "tulle-state", "tulle-run", "tulle-identity"
 """Volumes: the proxy's memory, the lock of iptables, token and trust anchors."""
 VOLUMES = frozenset((STATE, RUN, IDENTITY))
+_MIRROR = "kubernetes.io/config.mirror"
+"""What the kubelet shows of a pod that it runs by itself: whatever is changed there has no effect."""
 _SIDECARS = frozenset(
     (PROXY, REDIRECT, "istio-proxy", "istio-init", "linkerd-proxy", "linkerd-init")
 )
@@ -65,12 +67,21 @@ def decide(pod: Mapping[str, Any], namespace: Mapping[str, str], *, otherwise: s
             f"not injected: {INJECT}: {wanted!r} at the {at}: expected {ENABLED} or {DISABLED}"
         )
         return Verdict(skip=reason, warning=warning, annotation_at=at)
+    if _MIRROR in annotations(pod):
+        return Verdict(
+            skip="unsupported_resource", annotation_at=at, warning="not injected: a static pod"
+        )
     return _possible(mapping(pod.get("spec")), at)
 
 
 def _possible(spec: Mapping[str, Any], at: At) -> Verdict:
+    if str(mapping(spec.get("os")).get("name")) == "windows":
+        warning = "not injected: a Windows pod, whose connections cannot be redirected"
+        return Verdict(skip="unsupported_resource", annotation_at=at, warning=warning)
     if not listing(spec.get("containers")):
-        return Verdict(skip="unsupported_resource", annotation_at=at, warning="no containers")
+        return Verdict(
+            skip="unsupported_resource", annotation_at=at, warning="not injected: no containers"
+        )
     names = {str(container.get("name")) for container in containers(spec)}
     volumes = {str(volume.get("name")) for volume in listing(spec.get("volumes"))}
     images = {_plain(str(container.get("image"))) for container in containers(spec)}

@@ -118,6 +118,8 @@ def _containers(draft: Draft, mesh: Mesh, options: Options, owner: str) -> None:
 
 def _doubts(spec: Mapping[str, Any], options: Options) -> Iterator[str]:
     """What will run but hardly as somebody wanted."""
+    if not options.native and spec.get("restartPolicy") in ("Never", "OnFailure"):
+        yield "a classic sidecar goes on when the application has ended: the pod never completes"
     taken = {options.inbound_port, options.outbound_port, options.admin_port}
     for container in containers(spec):
         name = container.get("name")

@@ -17,8 +17,6 @@ _FIELDS = {
     "TULLE_WORKLOAD": "metadata.name",
     "TULLE_UID": "metadata.uid",
     "TULLE_SERVICE_ACCOUNT": "spec.serviceAccountName",
-    # Kubernetes may copy it from the node when the pod is bound; if it does not, there is no zone.
-    "TULLE_ZONE": "metadata.labels['topology.kubernetes.io/zone']",
 }
 
 
@@ -121,9 +119,10 @@ def _env(mesh: Mesh, options: Options, owner: str) -> list[dict[str, Any]]:
         "TULLE_STATE_DIR": f"{_STATE_PATH}/proxy",
         "TULLE_TRUST_DOMAIN": mesh.trust_domain,
         "TULLE_CLUSTER_DOMAIN": mesh.cluster_domain,
-        "TULLE_OUTBOUND_LISTEN": f"127.0.0.1:{options.outbound_port}",
-        "TULLE_INBOUND_LISTEN": f"0.0.0.0:{options.inbound_port}",
-        "TULLE_ADMIN_LISTEN": f"0.0.0.0:{options.admin_port}",
+        # Where the kernel redirects to: loopback on the way out, the pod's own addresses on the way in.
+        "TULLE_OUTBOUND_LISTEN": f"127.0.0.1:{options.outbound_port},[::1]:{options.outbound_port}",
+        "TULLE_INBOUND_LISTEN": f"*:{options.inbound_port}",
+        "TULLE_ADMIN_LISTEN": f"*:{options.admin_port}",
         "TULLE_OUTBOUND_CONNECT_SECONDS": f"{options.outbound_connect_seconds:g}",
         "TULLE_INBOUND_CONNECT_SECONDS": f"{options.inbound_connect_seconds:g}",
         "TULLE_SHUTDOWN_GRACE_SECONDS": f"{options.shutdown_grace_seconds:g}",

@@ -30,6 +30,16 @@ def test_the_file_alone_counts_until_a_bundle_is_heard() -> None:
     assert (subjects_of(trusting), trusting.revision) == (2, 4)
 
 
+def test_whom_others_are_told_to_trust_is_the_bundle_once_it_was_heard() -> None:
+    given, other = Pki(), Pki()
+    trusting = Trusting(lambda: given.anchors_pem)
+    assert trusting.anchors() == given.anchors_pem
+
+    trusting.hear(bundle(other.anchors_pem), 4)
+
+    assert trusting.anchors().strip() == other.anchors_pem.strip()
+
+
 def test_the_file_is_read_afresh_each_time() -> None:
     files = [Pki().anchors_pem]
     trusting = Trusting(lambda: "".join(files))

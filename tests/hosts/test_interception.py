@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.injector.inject import inject
 from tests.support.hosts import Hosts, hosts
+from tests.support.pods import MESH, a_pod, container, patched
 
 MARK = "0x7011e"
 CLUSTER_IP = "10.96.0.10"
@@ -95,14 +97,17 @@ def test_inbound_connections_reach_the_proxy_with_their_original_destination(pai
 
 
 def test_the_admin_port_and_ignored_ports_and_sources_are_left_alone(pair: Hosts) -> None:
-    ignored = ("--inbound-ports-to-ignore", "7000-7002", "--subnets-to-ignore", "10.77.0.1/32")
+    sources = "10.77.0.1/32,fd77::11/128"
+    ignored = ("--inbound-ports-to-ignore", "7000-7002", "--subnets-to-ignore", sources)
     pair.redirect("server", "--proxy-mark", MARK, *ignored)
     listen(pair, "server", 4143, 4191, 7001, 8000)
 
-    assert connect(pair, "client", SERVER, 4191) == "4191 None"
-    assert connect(pair, "client", SERVER, 7001) == "7001 None"
+    for server in (SERVER, SERVER6):
+        assert connect(pair, "client", server, 4191) == "4191 None"
+        assert connect(pair, "client", server, 7001) == "7001 None"
     assert connect(pair, "", SERVER, 8000) == "8000 None"
     assert connect(pair, "client", SERVER, 8000) == f"4143 ('{SERVER}', 8000)"
+    assert connect(pair, "client", SERVER6, 8000) == "8000 None"
 
 
 def test_ignored_outbound_ports_and_loopback_are_left_alone(pair: Hosts) -> None:
@@ -111,6 +116,9 @@ def test_ignored_outbound_ports_and_loopback_are_left_alone(pair: Hosts) -> None
     listen(pair, "server", 5432)
 
     assert connect(pair, "client", SERVER, 5432) == "5432 None"
+    assert connect(pair, "client", SERVER6, 5432) == "5432 None"
+    assert connect(pair, "client", SERVER6, 5433) == f"4140 ('{SERVER6}', 5433)"
+    assert connect(pair, "client", "::1", 9000) == "9000 None"
     assert connect(pair, "client", "127.0.0.1", 9000) == "9000 None"
     assert connect(pair, "client", "10.77.0.11", 9000) == "9000 None"
 
@@ -154,6 +162,27 @@ def test_the_proxys_user_is_exempt_and_no_other() -> None:
 
         assert connect(pair, "client", SERVER, 8000, uid=2102) == "8000 None"
         assert connect(pair, "client", SERVER, 8000, uid=2103) == f"4140 ('{SERVER}', 8000)"
+
+
+def test_what_the_injector_gives_a_pod_intercepts_both_families_and_may_run_again() -> None:
+    pod = a_pod(
+        {"config.tulle.dev/skip-outbound-ports": "25", "config.tulle.dev/proxy-uid": "3000"}
+    )
+    injected = patched(pod, inject(pod, MESH, {"tulle.dev/inject": "enabled"}).operations)
+    flags = container(injected, "tulle-redirect")["command"][3:]
+    with hosts("client", "server", users=True) as pair:
+        for host in ("client", "server"):
+            pair.redirect(host, *flags)
+            pair.redirect(host, *flags)
+        listen(pair, "client", 4140)
+        listen(pair, "server", 4143, 4191, 4567)
+
+        for server in (SERVER, SERVER6):
+            assert connect(pair, "client", server, 80, uid=2102) == f"4140 ('{server}', 80)"
+            assert connect(pair, "client", server, 80, uid=3000) == f"4143 ('{server}', 80)"
+            assert connect(pair, "client", server, 25, uid=2102) == f"4143 ('{server}', 25)"
+            assert connect(pair, "client", server, 4191, uid=3000) == "4191 None"
+            assert connect(pair, "client", server, 4567, uid=3000) == "4567 None"
 
 
 def test_the_proxys_group_is_exempt_and_no_other() -> None:

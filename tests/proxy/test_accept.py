@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.to_thread import run_sync
 
-from proxy.transport.accept import Arrival, Listener
+from proxy.transport.accept import Arrival, Listener, start_all
 from proxy.transport.sweep import NEVER, Sweep
 from tests.support.nats import until
 
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.anyio
 class Visitors:
     """A listener and who came."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, host: str = "127.0.0.1") -> None:
         self.arrivals: list[Arrival] = []
         self.refused = 0
         self.listener = Listener(
-            "127.0.0.1", 0, limit=limit, arrived=self.arrivals.append, refused=self._refuse
+            host, 0, limit=limit, arrived=self.arrivals.append, refused=self._refuse
         )
 
     def _refuse(self) -> None:
@@ -181,3 +181,45 @@ async def test_a_running_sweep_looks_every_second() -> None:
         group.start_soon(sweep.run)
         await until(lambda: timed.expirations)
         group.cancel_scope.cancel()
+
+
+async def test_an_address_that_the_machine_does_not_have_is_left_out() -> None:
+    here, nowhere = Visitors(1), Visitors(1, "192.0.2.1")
+
+    listening = await start_all([nowhere.listener, here.listener])
+
+    assert listening == [here.listener]
+    here.connect().close()
+    await until(lambda: here.arrivals)
+    await here.listener.stop()
+    here.arrivals[0].transport.abort()
+    await until(lambda: here.arrivals[0].transport.is_closing())
+    with pytest.raises(OSError, match="requested address"):
+        await start_all([Visitors(1, "192.0.2.1").listener])
+
+
+async def test_an_address_that_is_taken_is_no_reason_to_go_on_without_it() -> None:
+    async with visitors() as found:
+        taken = Listener(
+            "127.0.0.1",
+            found.listener.port,
+            limit=1,
+            arrived=found.arrivals.append,
+            refused=lambda: None,
+        )
+        free, went_on = Visitors(1).listener, list[Listener]()
+        with suppress(OSError):
+            went_on = await start_all([free, taken])
+        await free.stop()
+    assert not went_on
+
+
+async def test_every_address_is_both_families() -> None:
+    found = Visitors(10, "*")
+    await found.listener.start()
+    assert found.listener._server is not None
+    families = {door.family for door in found.listener._server.sockets}
+    await found.listener.stop()
+
+    assert socket.AF_INET in families
+    assert (socket.AF_INET6 in families) == socket.has_dualstack_ipv6()

@@ -19,9 +19,11 @@ from common.contract.discovery import (
     Service,
     ServicePort,
     Settings,
+    Workload,
 )
 from common.contract.topic import State
-from common.names import ServiceName
+from common.latest import Latest
+from common.names import ServiceName, WorkloadName
 from common.nats_server import NatsServer
 from proxy.control.discovery import (
     ANSWER_SECONDS,
@@ -33,6 +35,7 @@ from proxy.control.discovery import (
     Target,
 )
 from proxy.control.kept import Kept
+from proxy.control.policy import Policy
 from tests.support.nats import connected, mesh, until
 
 pytestmark = pytest.mark.anyio
@@ -190,6 +193,35 @@ async def test_endpoints_change_in_place_and_what_was_learned_stays(tmp_path: Pa
         await publisher.slice("a", endpoint(5))
         await anyio.sleep(0.05)
         assert workloads(backend) == {"books-4"}
+
+
+async def test_endpoints_meant_for_another_zone_are_spared_once_the_own_is_known(
+    tmp_path: Path,
+) -> None:
+    async with looking(tmp_path) as (proxy, publisher):
+        await publisher.slice(
+            "a", endpoint(1, for_zones=("eu-1",)), endpoint(2, for_zones=("eu-2",))
+        )
+        await publisher.service(service("a"))
+        await publisher.address(service="books.shop")
+        backend = await proxy.backend()
+        assert workloads(backend) == {"books-1", "books-2"}
+
+        proxy.discovery.move_to("eu-2")
+
+        assert workloads(backend) == {"books-2"}
+
+
+async def test_a_workload_is_told_its_zone(tmp_path: Path) -> None:
+    name = WorkloadName("shop", "client-1")
+    async with mesh() as (server, bus), connected(server) as own:
+        policy = Policy(own, Kept(tmp_path), name, Latest(Settings()))
+        assert policy.zone.value == ""
+        document = Workload(namespace="shop", name="client-1", zone="eu-1")
+        await bus.put(subjects.workload(name), document, expected=0)
+
+        await until(lambda: policy.zone.value == "eu-1")
+        policy.watch.close()
 
 
 async def test_a_port_that_goes_and_comes(tmp_path: Path) -> None:

@@ -65,3 +65,71 @@ def service(number: int, port: int = 80) -> dict[str, Any]:
             "ports": [{"port": port, "protocol": "TCP"}],
         },
     }
+
+
+def live_pod(
+    namespace: str,
+    name: str,
+    address: str,
+    *,
+    node: str = "",
+    meshed: bool = False,
+    stored: bool = False,
+) -> dict[str, Any]:
+    """A running pod with service account `web`; `stored` as it lies in etcd, uid and all."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"tulle.dev/meshed": "true"} if meshed else {},
+            **_made(name, stored),
+        },
+        "spec": {
+            "serviceAccountName": "web",
+            "containers": [{"name": "app", "image": "app", "ports": [{"containerPort": 8080}]}],
+            **({"nodeName": node} if node else {}),
+        },
+        "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
+    }
+
+
+def live_slice(
+    namespace: str,
+    name: str,
+    pods: dict[str, str],
+    *,
+    service: str = "web",
+    ready: bool = True,
+    stored: bool = False,
+    **more: str,
+) -> dict[str, Any]:
+    """A slice of the endpoints that are these pods (address by name) on port 8080."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service},
+            **_made(name, stored),
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [
+            {
+                "addresses": [address],
+                "conditions": {"ready": ready},
+                "targetRef": {"kind": "Pod", "namespace": namespace, "name": pod},
+                **more,
+            }
+            for pod, address in pods.items()
+        ],
+    }
+
+
+def _made(name: str, stored: bool) -> dict[str, str]:
+    if not stored:
+        return {}
+    return {"uid": f"uid-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}

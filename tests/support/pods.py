@@ -19,7 +19,7 @@ def a_pod(annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, A
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
-        "spec": {"containers": [container], **spec},
+        "spec": {"serviceAccountName": "web", "containers": [container], **spec},
     }
 
 

@@ -98,7 +98,6 @@ class Endpoint(Part, frozen=True):
     addresses: list[str] | None = None
     conditions: Conditions | None = None
     target_ref: Target | None = None
-    hostname: str | None = None
     node_name: str | None = None
     zone: str | None = None
     hints: Hints | None = None

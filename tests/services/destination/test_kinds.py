@@ -61,7 +61,6 @@ def test_a_slice_is_read() -> None:
                 address="10.0.0.1",
                 pod=WorkloadName("shop", "web-1"),
                 pod_uid="u1",
-                hostname="web-1",
                 node="n1.example",
                 zone="eu-1",
             ),

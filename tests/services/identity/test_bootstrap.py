@@ -11,7 +11,7 @@ from cryptography import x509
 from common.clock import ManualClock, SystemClock
 from common.errors import InvalidSettings
 from common.nats_server import find_binary
-from common.x509 import verified
+from common.x509 import key_pem, verified
 from services.identity import nats_files
 from services.identity.bootstrap import bootstrap, main
 from services.identity.directory import MeshDirectory
@@ -126,7 +126,7 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     damage = {
         mesh.bus_file: (b'{"servers": 5}', r"bus.json: Expected `array`.*\$.servers"),
         mesh.issuer_file: (b"junk", "issuer.pem: certificates: expected"),
-        mesh.issuer_key_file: (other.issuer_key_file.read_bytes(), "not the key of the"),
+        mesh.issuer_key_file: (key_pem(other.issuer().key), "not the key of the"),
         mesh.tokens_file: (b"junk", "tokens.pem: public keys: expected"),
         mesh.account_file: (b"SUjunk", "account.seed: nkey: expected a seed"),
         mesh.seed_file("identity"): (other.account_file.read_bytes(), "expected a user"),

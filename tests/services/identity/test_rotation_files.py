@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.clock import ManualClock, SystemClock
 from common.errors import Refused
-from common.x509 import anchor_of, bus_context, chain_pem, key_id, key_pem
+from common.x509 import anchor_of, bus_context, chain_pem, key_id, key_pem, load_key
 from services.identity import inputs, material, server_certificate
 from services.identity.bootstrap import bootstrap
 from services.identity.directory import MeshDirectory
@@ -81,16 +81,20 @@ def test_whoever_knows_only_the_old_anchor_believes_what_is_signed_below_the_new
 
 def test_after_the_last_step_the_old_key_is_nowhere(tmp_path: Path) -> None:
     mesh, steps = made(tmp_path)
-    old_keys = {mesh.anchor_key_file.read_bytes(), mesh.issuer_key_file.read_bytes()}
+    old_keys = {key_pem(mesh.anchor().key), key_pem(mesh.issuer().key)}
     take(steps, "add", "switch", "remove")
-    assert old_keys & {path.read_bytes() for path in mesh.root.rglob("*.key")}
+    assert old_keys & keys(mesh)
 
     steps.take("finish")
 
-    assert not old_keys & {path.read_bytes() for path in mesh.root.rglob("*.key")}
+    assert not old_keys & keys(mesh)
     assert not list(mesh.root.rglob("old.*")) + list(mesh.root.rglob("new.*"))
     assert steps.progress.completed == 1
     inputs.read(mesh, "cluster.local", LEAF_SECONDS, SystemClock.now())
+
+
+def keys(mesh: MeshDirectory) -> set[bytes]:
+    return {key_pem(load_key(path.read_bytes())) for path in mesh.root.rglob("*.key")}
 
 
 def test_keys_of_both_sides_are_readable_by_their_owner_only(tmp_path: Path) -> None:
@@ -155,6 +159,50 @@ def test_a_phase_is_reached_when_its_files_are_in_force_and_not_before(
     assert not replace(before, progress=steps.progress).has_reached(steps.progress)
 
 
+@pytest.mark.parametrize("step", ["switch", "back"])
+def test_identity_starts_if_an_issuers_key_was_written_and_nothing_else(
+    tmp_path: Path, step: Step
+) -> None:
+    mesh, steps = made(tmp_path)
+    take(steps, "add")
+    if step == "back":
+        take(steps, "switch")
+    certificates = {path: path.read_bytes() for path in (mesh.issuer_file, mesh.anchors_file)}
+    steps.take(step)
+    wanted = anchors(mesh), mesh.issuer()
+    mesh.issuer_file.write_bytes(certificates[mesh.issuer_file])
+
+    found = inputs.read(mesh, "cluster.local", LEAF_SECONDS, SystemClock.now())
+
+    assert found.authority.issuer.chain == wanted[1].chain
+    # The anchor's pair is written first, and may not have got further either.
+    mesh.anchors_file.write_bytes(certificates[mesh.anchors_file])
+    inputs.read(mesh, "cluster.local", LEAF_SECONDS, SystemClock.now())
+    again = started(mesh)
+    assert (anchors(mesh), mesh.certificates(mesh.issuer_file)) == (
+        wanted[0],
+        [*wanted[1].chain],
+    )
+    assert again.progress == steps.progress
+
+
+def test_identity_starts_if_the_renewal_of_its_issuer_was_cut_short(tmp_path: Path) -> None:
+    mesh, _ = made(tmp_path)
+    before = mesh.issuer_file.read_bytes()
+    assert started(mesh, SystemClock.now() + 0.71 * ISSUER_LIFE).renew_issuer()
+    wanted = mesh.issuer()
+    mesh.issuer_file.write_bytes(before)
+
+    found = inputs.read(
+        mesh,
+        "cluster.local",
+        LEAF_SECONDS,
+        wanted.certificate.not_valid_before_utc.timestamp() + 60,
+    )
+
+    assert found.authority.issuer.certificate == wanted.certificate
+
+
 def test_a_rotation_whose_beginning_was_cut_short_leaves_nothing(tmp_path: Path) -> None:
     mesh, _ = made(tmp_path)
     before = anchors(mesh), signing(mesh)
@@ -217,6 +265,9 @@ def test_an_issuer_and_its_anchor_are_taken_from_cert_managers_files(tmp_path: P
     assert found.authority.issuer.certificate == issuer.certificate
     assert found.bundle.signing == key_id(other.certificate)
     assert len(found.anchors) == 2
+    # What NATS then shows is below the other one, too.
+    assert server_certificate.renew(mesh, now)
+    assert chain_pem(other.chain).decode() in mesh.anchors_pem()
 
 
 def test_who_was_away_for_two_rotations_knows_nats_again(tmp_path: Path) -> None:
@@ -251,6 +302,28 @@ def test_natss_certificate_is_renewed_when_most_of_its_life_is_over(tmp_path: Pa
     assert server_certificate.renew(mesh, now + 0.71 * ISSUER_LIFE)
 
     assert mesh.server().certificate.serial_number != before.serial_number
+
+
+def test_natss_certificate_is_made_again_if_its_key_was_written_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    mesh, steps = made(tmp_path)
+    mesh.server_key_file.write_bytes(key_pem(steps.mesh.issuer().key))
+
+    assert server_certificate.renew(mesh, SystemClock.now())
+
+    assert server_certificate.named(mesh.server().certificate) == ["127.0.0.1", "localhost"]
+
+
+def test_a_last_step_that_was_cut_short_is_taken_again(tmp_path: Path) -> None:
+    mesh, steps = made(tmp_path)
+    take(steps, "add", "switch", "remove")
+    material.settle(mesh, "new", SystemClock.now())
+
+    again = started(mesh)
+    again.take("finish")
+
+    assert len(mesh.certificates(mesh.cross_file)) == 1
 
 
 def test_an_issuer_is_renewed_below_the_same_anchor_when_most_of_its_life_is_over(

@@ -62,6 +62,7 @@ def test_a_value_that_is_none_is_told_with_where_it_stands() -> None:
         ),
         ({"volumes": [{"name": "tulle-state"}]}, "sidecar_already_exists", "tulle-state"),
         ({"containers": []}, "unsupported_resource", "no containers"),
+        ({"os": {"name": "windows"}}, "unsupported_resource", "Windows"),
     ],
 )
 def test_a_pod_that_cannot_have_a_proxy_says_why(
@@ -78,6 +79,12 @@ def test_images_of_other_proxies_are_no_sidecars(image: str) -> None:
     pod = a_pod({INJECT: "enabled"}, initContainers=[{"name": "p", "image": image}])
 
     assert decide(pod, {}).skip is None
+
+
+def test_a_static_pods_mirror_is_left_alone() -> None:
+    verdict = decide(a_pod({"kubernetes.io/config.mirror": "x"}), {INJECT: "enabled"})
+
+    assert verdict.skip == "unsupported_resource"
 
 
 def test_what_is_no_pod_at_all_is_refused_without_a_crash() -> None:

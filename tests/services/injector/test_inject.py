@@ -11,7 +11,7 @@ from proxy.redirect.__main__ import main as redirect
 from proxy.settings import Settings
 from services.injector.annotations import PREFIX
 from services.injector.inject import inject, uninject
-from services.injector.patch import Operation, apply, copied
+from services.injector.patch import Operation, apply, copied, spell
 from services.injector.sidecar import TRUST_ANCHORS
 from tests.support.pods import ANCHORS, MESH, a_pod, container, environment_of, patched
 
@@ -189,6 +189,15 @@ def test_what_will_hardly_work_is_told(spec: dict[str, Any], told: str) -> None:
     assert told in warning
 
 
+def test_a_pod_that_ends_is_warned_of_a_sidecar_that_does_not() -> None:
+    classic = {PREFIX + "proxy-enable-native-sidecar": "false"}
+
+    (warning,) = inject(a_pod(classic, restartPolicy="Never"), MESH, ENABLED).warnings
+    assert "never completes" in warning
+    assert inject(a_pod(restartPolicy="Never"), MESH, ENABLED).warnings == ()
+    assert inject(a_pod(classic, restartPolicy="Always"), MESH, ENABLED).warnings == ()
+
+
 def test_the_patch_is_the_smallest_that_does_it() -> None:
     pod = a_pod({"mine": "1"}, volumes=[{"name": "data"}])
 
@@ -252,6 +261,20 @@ def test_injecting_twice_is_injecting_once_and_undoing_it_leaves_what_was(
 
 def test_there_is_nothing_to_undo_where_nothing_was_done() -> None:
     assert uninject(a_pod({"mine": "1"})) == ()
+
+
+def test_what_the_pod_has_already_is_not_said_again() -> None:
+    pod = a_pod({})
+    pod["metadata"]["labels"] = {"tulle.dev/meshed": "true"}
+
+    operations = inject(pod, MESH, ENABLED).operations
+
+    assert not [one for one in operations if one.path.startswith("/metadata/labels")]
+
+
+@given(st.lists(st.text("~/01a", max_size=5), min_size=1).map(tuple))
+def test_a_path_is_read_as_it_was_spelled(pointer: tuple[str, ...]) -> None:
+    assert tuple(Operation("remove", spell(pointer)).pointer) == pointer
 
 
 def test_a_patch_that_does_not_fit_is_not_applied_somewhere_else() -> None:
