@@ -190,14 +190,6 @@ def ack_any() -> Topic[Ack]:
     return Topic("tulle.v1.ack.*.*", Ack)
 
 
-def who_acknowledges(subject: str) -> WorkloadName | None:
-    """The workload that says an `ack` on a subject, for which the bus vouches; None for a service."""
-    match subject.split("."):
-        case ["tulle", "v1", "ack", namespace, name] if namespace != "_":
-            return WorkloadName(namespace, untoken(name))
-    return None
-
-
 def metrics(name: WorkloadName) -> Topic[Report]:
     """Where a proxy reports what it measured."""
     return Topic(f"tulle.v1.metrics.{name.namespace}.{token(name.name)}", Report)

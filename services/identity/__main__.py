@@ -30,6 +30,7 @@ from services.identity.people import People
 from services.identity.permissions import CALLOUT, ROLES
 from services.identity.presence import Presence
 from services.identity.proofs import Proofs
+from services.identity.roster import Roster
 from services.identity.rotation import Rotator
 from services.identity.server_files import ServerFiles
 from services.identity.settings import Settings
@@ -81,12 +82,15 @@ async def main(stop: Stop) -> None:
         certifier = Certifier(
             lambda: reloader.current.value.authority, where.trust_domain, journal, clock
         )
+        roster = Roster(clock)
+        await bus.listen(subjects.ack_any(), roster.hear)
+        await bus.listen(subjects.lifecycle_any(), roster.enter)
         leaves = Leaves(
             lambda: reloader.current.value.authority.issuer,
             lambda: reloader.current.value.anchors,
+            roster,
             clock,
         )
-        await bus.listen(subjects.ack_any(), leaves.hear)
         endpoints: list[Endpoint[Any, Any]] = [
             Endpoint(subjects.certify_any(), certifier),
             Endpoint(subjects.leaves(), leaves),
@@ -100,6 +104,7 @@ async def main(stop: Stop) -> None:
             lease,
             reloader=reloader,
             steps=Steps(mesh, where.trust_domain, settings.leaf_seconds, clock),
+            roster=roster,
             presence=presence,
             servers=ServerFiles(mesh, presence, journal, clock, copies=copies),
             journal=journal,

@@ -10,75 +10,42 @@ from typing import Literal
 from cryptography import x509
 
 from common.clock import Clock
-from common.contract import subjects
-from common.contract.events import Ack
 from common.contract.leaves import LeavesQuestion, LeavesReply, Signer, WorkloadLeaf
 from common.x509 import key_id
 from common.x509.certificates import signed_by
 from common.x509.keys import is_p256
 from services.identity.roots import Pair
-
-HEARD_SECONDS = 35.0
-"""Who was not heard for so long is not there."""
-_MOST = 100_000
-_TRUST = subjects.trust().subject
+from services.identity.roster import Heard, Roster
 
 
 class Leaves:
-    """The last acknowledgement of each workload, and what signs now, asked for with each question."""
+    """What each workload in the roster has acknowledged, and what signs now, asked for with each question."""
 
     def __init__(
         self,
         issuer: Callable[[], Pair],
         anchors: Callable[[], Sequence[x509.Certificate]],
+        roster: Roster,
         clock: Clock,
-        most: int = _MOST,
     ) -> None:
         self._issuer = issuer
         self._anchors = anchors
+        self._roster = roster
         self._clock = clock
-        self._most = most
         self._began = clock.monotonic()
-        self._acks: dict[str, tuple[float, Ack]] = {}
-        """By `namespace/name`, in the order in which they were heard."""
-
-    def hear(self, subject: str, ack: Ack) -> None:
-        """Remember an acknowledgement; who says it is known from the subject, which the bus vouches for."""
-        name = subjects.who_acknowledges(subject)
-        if name is None:  # a service: it has no leaf
-            return
-        self._acks.pop(str(name), None)
-        self._acks[str(name)] = self._clock.now(), ack
-        if len(self._acks) > self._most:
-            self._acks.pop(next(iter(self._acks)))
 
     async def __call__(self, subject: str, question: LeavesQuestion) -> LeavesReply:
         """A page of those who are there."""
-        now = self._clock.now()
-        self._forget(now)
+        heard = self._roster.workloads()
         prefix = f"{question.namespace}/" if question.namespace else ""
-        names = sorted(n for n in self._acks if n.startswith(prefix) and n > question.after)
+        names = sorted(n for n in heard if n.startswith(prefix) and n > question.after)
         return LeavesReply(
-            time=now,
+            time=self._clock.now(),
             covered=self._clock.monotonic() - self._began,
             signers=tuple(signers(self._issuer(), self._anchors())),
-            rows=tuple(self._row(name) for name in islice(names, question.most)),
+            rows=tuple(_row(name, heard[name]) for name in islice(names, question.most)),
             more=len(names) > question.most,
         )
-
-    def _row(self, name: str) -> WorkloadLeaf:
-        heard, ack = self._acks[name]
-        return WorkloadLeaf(
-            workload=name,
-            heard=heard,
-            trust_revision=ack.revisions.get(_TRUST, 0),
-            leaf=ack.leaf,
-        )
-
-    def _forget(self, now: float) -> None:
-        gone = [name for name, (at, _) in self._acks.items() if now - at > HEARD_SECONDS]
-        for name in gone:
-            del self._acks[name]
 
 
 def signers(issuer: Pair, anchors: Sequence[x509.Certificate]) -> Iterable[Signer]:
@@ -87,6 +54,12 @@ def signers(issuer: Pair, anchors: Sequence[x509.Certificate]) -> Iterable[Signe
         yield _signer("issuer", certificate)
     for certificate in anchors:
         yield _signer("anchor", certificate)
+
+
+def _row(name: str, heard: Heard) -> WorkloadLeaf:
+    return WorkloadLeaf(
+        workload=name, heard=heard.time, trust_revision=heard.revision, leaf=heard.leaf
+    )
 
 
 def _signer(role: Literal["anchor", "issuer"], certificate: x509.Certificate) -> Signer:

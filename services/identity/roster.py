@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from common.clock import Clock
 from common.contract.events import Ack, Lifecycle, ShownLeaf
@@ -14,16 +15,20 @@ from common.x509 import first_of, key_id, load_certificates
 
 SILENT_SECONDS = 35.0
 """Acknowledgements are repeated every ten seconds: who has said nothing for so long is silent."""
+MOST = 100_000
+"""So many names are remembered; of more, those that were heard of last."""
 _SERVICE = "_/"
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What somebody acknowledged last, and when, on the monotonic clock."""
+    """What somebody acknowledged last, and when: on the monotonic clock, and in seconds since the epoch."""
 
     revision: int
     leaf: ShownLeaf | None
     at: float
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +55,35 @@ class Standing:
 
 
 class Roster:
-    """Everybody who was heard of since the start. A service has replicas, of which each counts."""
+    """Everybody who was heard of since the start, `most` at most. Of a service each replica counts."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, most: int = MOST) -> None:
         self._clock = clock
+        self._most = most
         self._heard: dict[str, dict[str, Heard]] = {}
+        """By name, those heard last at the end, as in the following."""
         self._came: dict[str, float] = {}
         """When somebody said last that a phase of life begins, on the monotonic clock."""
         self._connected: frozenset[str] = frozenset()
-        self.departed: set[str] = set()
+        self._departed: dict[str, None] = {}
+
+    @property
+    def departed(self) -> frozenset[str]:
         """Who has stopped, in good order, and was not heard of since."""
+        return frozenset(self._departed)
 
     def hear(self, subject: str, ack: Ack) -> None:
         """Somebody said what is in force; the bus vouches for the subject, and for nothing else."""
         name = f"{ack.namespace}/{ack.workload}"
         if subject != _where(name):
             return
-        heard = Heard(ack.revisions.get(trust().subject, 0), ack.leaf, self._clock.monotonic())
-        replicas = self._heard.setdefault(name, {})
-        if not name.startswith(_SERVICE):
-            replicas.clear()
-        replicas[ack.uid] = heard
-        self.departed.discard(name)
+        now = self._clock.monotonic()
+        revision = ack.revisions.get(trust().subject, 0)
+        replicas = {ack.uid: Heard(revision, ack.leaf, now, self._clock.now())}
+        if name.startswith(_SERVICE):
+            replicas = _lately(self._heard.get(name, {}), now) | replicas
+        self._remember(self._heard, name, replicas)
+        self._departed.pop(name, None)
 
     def enter(self, subject: str, event: Lifecycle) -> None:
         """Somebody entered a phase of life: has come, or stopped in good order; as `hear`."""
@@ -81,10 +93,10 @@ class Roster:
         if event.phase == "stopped":
             self._heard.pop(name, None)
             self._came.pop(name, None)
-            self.departed.add(name)
+            self._remember(self._departed, name, None)
         else:
-            self._came[name] = self._clock.monotonic()
-            self.departed.discard(name)
+            self._remember(self._came, name, self._clock.monotonic())
+            self._departed.pop(name, None)
 
     def connect(self, names: Collection[str]) -> None:
         """These have a connection now, and nobody else."""
@@ -93,11 +105,16 @@ class Roster:
     def present(self) -> frozenset[str]:
         """Who is connected, or has said something lately."""
         oldest = self._clock.monotonic() - SILENT_SECONDS
-        lately = {
-            n for n, heard in self._heard.items() if any(h.at >= oldest for h in heard.values())
+        self._came = {name: at for name, at in self._came.items() if at >= oldest}
+        return self._connected | self._lately().keys() | self._came.keys()
+
+    def workloads(self) -> dict[str, Heard]:
+        """What each workload said last, of those that have said something lately."""
+        return {
+            name: next(iter(replicas.values()))
+            for name, replicas in self._lately().items()
+            if not name.startswith(_SERVICE)
         }
-        came = {name for name, at in self._came.items() if at >= oldest}
-        return self._connected | lately | came
 
     def holding(self, signer: str) -> frozenset[str]:
         """Who showed a leaf below that anchor when last heard of."""
@@ -122,13 +139,32 @@ class Roster:
         replicas = self._heard.get(name, {})
         if name.startswith(_SERVICE):
             # A replica that went away has no name of its own by which to leave it behind.
-            replicas = {uid: h for uid, h in replicas.items() if h.at >= now - SILENT_SECONDS}
+            replicas = _lately(replicas, now)
         if not replicas:
             if name in self._connected:
                 return "connected to the bus, but has acknowledged nothing"
             return "not connected to the bus, and has said nothing lately"
         reasons = (_lacks(heard, wanted, now) for heard in replicas.values())
         return next(filter(None, reasons), "")
+
+    def _lately(self) -> dict[str, dict[str, Heard]]:
+        """Who has said something lately: the last ones in the order in which they were heard."""
+        now, found = self._clock.monotonic(), {}
+        for name, replicas in reversed(self._heard.items()):
+            if not _lately(replicas, now):
+                break
+            found[name] = replicas
+        return found
+
+    def _remember(self, memory: dict[str, V], name: str, what: V) -> None:
+        memory.pop(name, None)
+        memory[name] = what
+        if len(memory) > self._most:
+            del memory[next(iter(memory))]
+
+
+def _lately(replicas: dict[str, Heard], now: float) -> dict[str, Heard]:
+    return {uid: heard for uid, heard in replicas.items() if heard.at >= now - SILENT_SECONDS}
 
 
 def _lacks(heard: Heard, wanted: Wanted, now: float) -> str:

@@ -24,6 +24,7 @@ from services.identity.inputs import Reloader
 from services.identity.journal import Journal
 from services.identity.presence import Presence
 from services.identity.progress import FORWARD, Step
+from services.identity.roster import Roster
 from services.identity.server_files import ServerFiles
 from services.identity.steps import Steps
 from services.identity.stock import Stock
@@ -48,6 +49,7 @@ class Rotator:
         *,
         reloader: Reloader,
         steps: Steps,
+        roster: Roster,
         presence: Presence,
         servers: ServerFiles,
         journal: Journal,
@@ -57,7 +59,7 @@ class Rotator:
         self._lease = lease
         self._reloader = reloader
         self._steps = steps
-        self._stock = Stock(presence, clock)
+        self._stock = Stock(roster, presence, clock)
         self._servers = servers
         self._journal = journal
         self._clock = clock
@@ -70,9 +72,7 @@ class Rotator:
         self._trouble = ""
 
     async def run(self) -> None:
-        """Listen, contend for the lease, and drive while it is held; for ever."""
-        await self._bus.listen(subjects.ack_any(), self._stock.roster.hear)
-        await self._bus.listen(subjects.lifecycle_any(), self._stock.roster.enter)
+        """Contend for the lease, and drive while it is held; for ever."""
         unwatch = self._reloader.current.on_change(lambda _: self._wake.set())
         try:
             await self._prepare()

@@ -15,8 +15,8 @@ _NAMED = 5
 class Stock:
     """What is known of everybody. Nothing is waited for before stock was taken."""
 
-    def __init__(self, presence: Presence, clock: Clock) -> None:
-        self.roster = Roster(clock)
+    def __init__(self, roster: Roster, presence: Presence, clock: Clock) -> None:
+        self.roster = roster
         self._presence = presence
         self._clock = clock
         self._standing = Standing()

@@ -11,7 +11,8 @@ from common.contract.events import Ack, ShownLeaf
 from common.contract.leaves import LeavesQuestion, LeavesReply
 from common.names import WorkloadName
 from common.x509 import key_id
-from services.identity.leaves import HEARD_SECONDS, Leaves
+from services.identity.leaves import Leaves
+from services.identity.roster import SILENT_SECONDS, Roster
 from tests.support.identity import nats
 from tests.support.nats import until_told
 from tests.support.pki import Pki
@@ -26,9 +27,8 @@ def ack(name: str, leaf: ShownLeaf | None = LEAF) -> tuple[str, Ack]:
     """What a workload says, and where."""
     namespace, _, workload = name.partition("/")
     said = Ack(
-        # What a message says of its sender is not to be believed.
-        namespace="liar",
-        workload="liar",
+        namespace=namespace,
+        workload=workload,
         uid="",
         revisions={subjects.trust().subject: 7},
         time=0.0,
@@ -43,8 +43,13 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def leaves(clock: ManualClock) -> Leaves:
-    return Leaves(lambda: PKI.issuer, lambda: PKI.anchor.chain, clock, most=1000)
+def roster(clock: ManualClock) -> Roster:
+    return Roster(clock, most=1000)
+
+
+@pytest.fixture
+def leaves(roster: Roster, clock: ManualClock) -> Leaves:
+    return Leaves(lambda: PKI.issuer, lambda: PKI.anchor.chain, roster, clock)
 
 
 async def asked(leaves: Leaves, **question: str | int) -> LeavesReply:
@@ -52,9 +57,9 @@ async def asked(leaves: Leaves, **question: str | int) -> LeavesReply:
 
 
 async def test_a_row_says_who_shows_what_as_the_subject_has_it(
-    leaves: Leaves, clock: ManualClock
+    leaves: Leaves, roster: Roster, clock: ManualClock
 ) -> None:
-    leaves.hear(*ack("shop/web.1"))
+    roster.hear(*ack("shop/web.1"))
     clock.advance(3)
     reply = await asked(leaves)
 
@@ -74,10 +79,12 @@ async def test_signers_are_the_issuer_and_the_anchors(leaves: Leaves) -> None:
     assert "anchor.cluster.local" in anchor.name
 
 
-async def test_who_is_silent_is_not_there(leaves: Leaves, clock: ManualClock) -> None:
-    leaves.hear(*ack("shop/web"))
-    clock.advance(HEARD_SECONDS - 1)
-    leaves.hear(*ack("shop/books", None))
+async def test_who_is_silent_is_not_there(
+    leaves: Leaves, roster: Roster, clock: ManualClock
+) -> None:
+    roster.hear(*ack("shop/web"))
+    clock.advance(SILENT_SECONDS - 1)
+    roster.hear(*ack("shop/books", None))
     clock.advance(2)
 
     assert [(row.workload, row.leaf) for row in (await asked(leaves)).rows] == [
@@ -85,15 +92,15 @@ async def test_who_is_silent_is_not_there(leaves: Leaves, clock: ManualClock) ->
     ]
 
 
-async def test_services_have_no_leaf(leaves: Leaves) -> None:
-    leaves.hear(subjects.role_ack("destination").subject, ack("shop/web")[1])
+async def test_services_have_no_leaf(leaves: Leaves, roster: Roster) -> None:
+    roster.hear(subjects.role_ack("destination").subject, ack("shop/web")[1])
 
     assert (await asked(leaves)).rows == ()
 
 
-async def test_many_are_told_a_page_at_a_time_by_name(leaves: Leaves) -> None:
+async def test_many_are_told_a_page_at_a_time_by_name(leaves: Leaves, roster: Roster) -> None:
     for number in range(1200):
-        leaves.hear(*ack(f"{'shop' if number % 2 else 'store'}/web-{number:04}"))
+        roster.hear(*ack(f"{'shop' if number % 2 else 'store'}/web-{number:04}"))
 
     found: list[str] = []
     more = True

@@ -177,3 +177,54 @@ def test_who_holds_a_leaf_below_an_anchor_is_known_even_when_silent() -> None:
 
     assert roster.holding(NEW) == {WEB}
     assert roster.holding(OLD) == frozenset()
+
+
+def test_of_too_many_those_that_were_heard_of_last_are_remembered() -> None:
+    clock = ManualClock()
+    roster = Roster(clock, most=3)
+    for number in (1, 2, 3, 1, 4):
+        roster.hear(*ack(f"shop/web-{number}", 7, leaf(OLD)))
+
+    assert roster.present() == roster.holding(OLD) == {"shop/web-3", "shop/web-1", "shop/web-4"}
+
+    for number in range(5):
+        name = WorkloadName("shop", f"gone-{number}")
+        event = Lifecycle(namespace="shop", workload=name.name, uid="u", phase="stopped", time=0.0)
+        roster.enter(subjects.lifecycle(name, "stopped").subject, event)
+
+    assert roster.departed == {"shop/gone-2", "shop/gone-3", "shop/gone-4"}
+
+
+def test_who_came_and_never_said_anything_is_forgotten() -> None:
+    clock = ManualClock()
+    roster = Roster(clock)
+    roster.enter(*phase("started"))
+    clock.advance(SILENT_SECONDS + 1)
+
+    assert roster.present() == frozenset()
+
+
+def test_a_silent_one_hides_nobody_who_was_heard_of_before_and_after() -> None:
+    clock = ManualClock()
+    roster = Roster(clock)
+    roster.hear(*ack("shop/early", 7))
+    roster.hear(*ack(DESTINATION, 7, uid="a:1"))
+    clock.advance(SILENT_SECONDS - 5)
+    roster.hear(*ack("shop/early", 7))
+    roster.hear(*ack(WEB, 7, leaf(OLD)))
+    clock.advance(10)
+
+    assert roster.present() == {"shop/early", WEB}
+    assert roster.workloads().keys() == {"shop/early", WEB}
+    assert roster.workloads()[WEB].leaf == leaf(OLD)
+
+
+def test_replicas_that_went_away_are_not_remembered_when_their_service_goes_on() -> None:
+    clock = ManualClock()
+    roster = Roster(clock)
+    roster.hear(*ack(DESTINATION, 7, leaf(OLD), uid="a:1"))
+    clock.advance(SILENT_SECONDS + 1)
+    roster.hear(*ack(DESTINATION, 7, leaf(NEW), uid="b:1"))
+
+    assert roster.holding(OLD) == frozenset()
+    assert roster.holding(NEW) == {DESTINATION}
