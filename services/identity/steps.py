@@ -9,6 +9,7 @@ from collections.abc import Collection
 import msgspec
 
 from common.clock import Clock
+from common.contract.identity import RotationPhase
 from common.errors import Refused
 from common.x509 import chain_pem
 from services.identity import material
@@ -58,7 +59,8 @@ class Steps:
         elif phase == "steady":
             self._end(now, completed=step == "finish")
         else:
-            self._save(msgspec.structs.replace(before, phase=phase, since=now))
+            retired = self._retired(phase, now)
+            self._save(msgspec.structs.replace(before, phase=phase, since=now, retired=retired))
         material.lay_out(self.mesh, self.progress)
 
     def renew_issuer(self) -> bool:
@@ -99,18 +101,21 @@ class Steps:
 
     def _end(self, now: float, *, completed: bool) -> None:
         before = self.progress
-        retired = before.retired
-        if completed:
-            retired = () if before.distrusts else (*retired, *self._retiring(now))
         material.settle(self.mesh, "new" if completed else "old", now, forget=before.distrusts)
         ended = _carried(Progress(since=now), before)
         number = before.completed + (1 if completed else 0)
-        self._save(msgspec.structs.replace(ended, retired=retired, completed=number))
+        self._save(msgspec.structs.replace(ended, completed=number))
 
-    def _retiring(self, now: float) -> tuple[Retired, ...]:
+    def _retired(self, phase: RotationPhase, now: float) -> tuple[Retired, ...]:
+        """With the old anchor from when it is trusted no more; not with one that is in force, or distrusted."""
+        before = self.progress
         path, _ = self.mesh.anchor_files("old")
         pem = chain_pem(self.mesh.certificates(path)).decode()
-        return (Retired(pem=pem, until=now + self._leaf_seconds),)
+        others = tuple(one for one in before.retired if one.pem != pem)
+        if phase != "removed":
+            return others
+        until = now + self._leaf_seconds
+        return () if before.distrusts else (*others, Retired(pem=pem, until=until))
 
     def _forget(self) -> None:
         """Anchors below which no leaf can be valid any more."""

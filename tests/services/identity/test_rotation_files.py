@@ -352,6 +352,43 @@ def test_who_held_a_leaf_of_before_may_come_back_until_it_would_have_ended(tmp_p
     assert started(mesh, now + LEAF_SECONDS + 60).progress.retired == ()
 
 
+def test_who_was_left_behind_may_come_back_before_the_last_step(tmp_path: Path) -> None:
+    mesh, steps = made(tmp_path)
+    now, old = SystemClock.now(), mesh.anchors()
+    leaf = inputs.read(mesh, "cluster.local", LEAF_SECONDS, now)
+    take(steps, "add", "switch", "remove")
+
+    found = inputs.read(mesh, "cluster.local", LEAF_SECONDS, now)
+
+    leaf.authority.prove(found.for_proofs(now), "cluster.local", now)
+    assert old[0] not in found.anchors, "for coming back, and for nothing else"
+    steps.take("finish")
+    ended = inputs.read(mesh, "cluster.local", LEAF_SECONDS, now)
+    assert ended.for_proofs(now) == [*found.anchors, old[0]]
+
+
+def test_an_anchor_that_is_in_force_again_is_not_retired(tmp_path: Path) -> None:
+    _, steps = made(tmp_path)
+    take(steps, "add", "switch", "remove", "back")
+
+    assert steps.progress.retired == ()
+
+    take(steps, "remove", "back", "remove")
+
+    assert len(steps.progress.retired) == 1
+
+
+def test_an_anchor_that_is_distrusted_opens_no_door_before_the_last_step(tmp_path: Path) -> None:
+    mesh, steps = made(tmp_path)
+    now = SystemClock.now()
+    steps.take("add", distrust=True)
+    take(steps, "switch", "remove")
+
+    found = inputs.read(mesh, "cluster.local", LEAF_SECONDS, now)
+
+    assert found.for_proofs(now) == list(found.anchors)
+
+
 def test_an_anchor_that_is_distrusted_vouches_for_nothing_and_opens_no_door(
     tmp_path: Path,
 ) -> None:
