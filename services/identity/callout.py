@@ -87,7 +87,7 @@ class _Question(msgspec.Struct, frozen=True):
     aud: str
     sub: str
     nats: _Request
-    exp: float = 0.0
+    exp: float
 
 
 def read(box: bytes, sender: str, key: BoxKey, account: str, now: float) -> Knock:
@@ -104,7 +104,7 @@ def read(box: bytes, sender: str, key: BoxKey, account: str, now: float) -> Knoc
         raise InvalidToken("callout: not put to us by the server that signed it")
     if nats.server_id.xkey != sender:
         raise InvalidToken("callout: not sealed by the server that signed it")
-    if question.exp and question.exp + SKEW < now:
+    if question.exp + SKEW < now:
         raise InvalidToken("callout: the server no longer waits for an answer")
     nkey.check_public(nats.user_nkey, nkey.USER)
     return Knock(

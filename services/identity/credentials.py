@@ -27,16 +27,16 @@ def add(
     Raises InvalidName, InvalidSettings (the name or the folder is taken) or OSError.
     """
     check_label(name, "name")
-    known = people.read(mesh.people_file)
-    if any(person.name == name for person in known):
-        raise InvalidSettings(f"{name}: may use the bus already; remove them first")
-    if folder.exists() and any(folder.iterdir()):
-        raise InvalidSettings(f"{folder}: holds something; expected a new or an empty folder")
-    key = nkey.generate(nkey.USER)
-    person = Person(name=name, role=role, key=key.public, expires=expires)
-    _lay_out(mesh, person, key.seed, folder)
-    people.write(mesh.people_file, (*known, person))
-    return person
+    with people.changing(mesh.people_file) as known:
+        if any(person.name == name for person in known):
+            raise InvalidSettings(f"{name}: may use the bus already; remove them first")
+        if folder.exists() and any(folder.iterdir()):
+            raise InvalidSettings(f"{folder}: holds something; expected a new or an empty folder")
+        key = nkey.generate(nkey.USER)
+        person = Person(name=name, role=role, key=key.public, expires=expires)
+        _lay_out(mesh, person, key.seed, folder)
+        people.write(mesh.people_file, (*known, person))
+        return person
 
 
 def remove(mesh: MeshDirectory, name: str) -> Person:
@@ -44,21 +44,21 @@ def remove(mesh: MeshDirectory, name: str) -> Person:
 
     Raises InvalidName if nobody has that name, InvalidSettings or OSError.
     """
-    known = people.read(mesh.people_file)
-    for person in known:
-        if person.name == name:
-            people.write(mesh.people_file, tuple(p for p in known if p is not person))
-            return person
+    with people.changing(mesh.people_file) as known:
+        for person in known:
+            if person.name == name:
+                people.write(mesh.people_file, tuple(p for p in known if p is not person))
+                return person
     names = ", ".join(sorted(person.name for person in known)) or "nobody"
     raise InvalidName(f"{name!r}: nobody of that name may use the bus; expected one of: {names}")
 
 
 def forget_expired(mesh: MeshDirectory, clock: Clock) -> None:
     """Take those out of the file whose time is over. Raises InvalidSettings, OSError."""
-    known = people.read(mesh.people_file)
-    left = tuple(p for p in known if p.expires is None or p.expires > clock.now())
-    if left != known:
-        people.write(mesh.people_file, left)
+    with people.changing(mesh.people_file) as known:
+        left = tuple(p for p in known if p.expires is None or p.expires > clock.now())
+        if left != known:
+            people.write(mesh.people_file, left)
 
 
 def nats_options(folder: Path, name: str) -> tuple[str, ...]:

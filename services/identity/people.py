@@ -4,6 +4,10 @@ The file holds public keys only. It is read again whenever it has changed, so th
 removed does not come in again, and is shown out within a second (see turnout).
 """
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +57,24 @@ def read(path: Path) -> tuple[Person, ...]:
         if len(set(seen)) < len(seen):
             raise InvalidSettings(f"{path}: expected a different {what} for each")
     return people
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[tuple[Person, ...]]:
+    """Everybody in the file, which nobody else who asks in this way changes meanwhile.
+
+    Waits for whoever is at it. Raises InvalidSettings.
+    """
+    try:
+        # The folder is locked: the file itself is replaced.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InvalidSettings(f"{path.parent}: {error.strerror}") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield read(path)
+    finally:
+        os.close(folder)
 
 
 def write(path: Path, people: tuple[Person, ...]) -> None:

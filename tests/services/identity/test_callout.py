@@ -50,6 +50,14 @@ def question(
     return f"{signed}.{spell(signer.sign(signed.encode()))}".encode()
 
 
+def without_end() -> bytes:
+    head, claims, _ = question().split(b".")
+    said = json.loads(base64.urlsafe_b64decode(claims + b"=="))
+    del said["exp"]
+    signed = head + b"." + spell(said).encode()
+    return signed + b"." + spell(SERVER.sign(signed)).encode()
+
+
 def sealed(payload: bytes) -> bytes:
     return THEIRS.seal(payload, OURS.public)
 
@@ -99,6 +107,9 @@ def test_a_question_of_the_server_is_understood() -> None:
         (question(iss=nkey.generate(nkey.SERVER).public), "does not match the key"),
         (question(ACCOUNT, iss=ACCOUNT.public), "expected a public key of a server"),
         (question(exp=NOW - 60), "no longer waits"),
+        (question(exp=0), "no longer waits"),
+        (question(exp=None), r"got `null` - at `\$.exp`"),
+        (without_end(), "missing required field `exp`"),
         (question(nats={"user_nkey": ACCOUNT.public}), "expected a public key of a user"),
         (question(nats={"user_nkey": 5}), r"Expected `str`, got `int` - at `\$.nats.user_nkey`"),
         (question(nats={"type": "user"}), "Invalid enum value 'user'"),

@@ -1,5 +1,6 @@
 """People who use the bus by name: let in with a key of their own, shown out when they are removed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -112,6 +113,17 @@ def test_a_name_is_given_once_and_a_folder_is_not_written_over(tmp_path: Path) -
         credentials.remove(mesh, "bob")
     credentials.forget_expired(mesh, ManualClock(now=101.0))
     assert people.read(mesh.people_file) == ()
+
+
+def test_of_many_who_are_added_at_once_none_is_lost(tmp_path: Path) -> None:
+    mesh = bootstrap(tmp_path / "mesh")
+    names = [f"person-{number}" for number in range(24)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for name in names:
+            pool.submit(credentials.add, mesh, name, "reader", tmp_path / name)
+
+    assert {person.name for person in people.read(mesh.people_file)} == {*names}
 
 
 async def connect(mesh: Mesh, folder: Path, errors: list[str] | None = None) -> Client:
