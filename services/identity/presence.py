@@ -1,10 +1,11 @@
 """Who is connected to NATS, by the names under which a rotation knows them; and its servers as a whole."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol
 
 from common.errors import BusUnavailable
-from services.identity.system import Connection, Server
+from services.identity.system import Connection, Loaded, Server
 
 
 class Asked(Protocol):
@@ -18,8 +19,8 @@ class Asked(Protocol):
         """Everybody who is connected to the mesh's account."""
         ...
 
-    async def loaded(self, server: Server) -> float:
-        """When a server last read its files, seconds since the epoch."""
+    async def loaded(self, server: Server) -> Loaded:
+        """When a server last read its files, and what it shows since."""
         ...
 
     async def reload(self, server: Server) -> None:
@@ -39,16 +40,18 @@ class Presence:
         connections = await self._system.connections()
         return {self._name(one.connected.user) for one in connections} - {""}
 
-    async def reload_all(self, changed: float) -> list[str]:
+    async def reload_all(self, changed: float, ends: datetime) -> list[str]:
         """Have every server read its files anew that has not done so since they `changed`.
 
+        Nor has one that shows another certificate than the one that `ends` then, whatever its clock says.
         What went wrong, for people. Raises BusUnavailable. Whoever came in by the callout has to come in
         anew after a reload, so a server that has read them already is left alone.
         """
         troubles = []
         for server in await self._system.servers():
             try:
-                if await self._system.loaded(server) <= changed:
+                loaded = await self._system.loaded(server)
+                if loaded.at.timestamp() <= changed or loaded.ends not in (ends, None):
                     await self._system.reload(server)
             except BusUnavailable as error:
                 troubles.append(f"NATS server {error}")

@@ -51,7 +51,8 @@ class ServerFiles:
         if changed == self._read:
             return ""
         try:
-            troubles = await self._presence.reload_all(changed)
+            ends = self._mesh.server().certificate.not_valid_after_utc
+            troubles = await self._presence.reload_all(changed, ends)
         except BusUnavailable as error:
             return f"NATS was not told to read its files anew: {error}"
         if troubles:

@@ -54,8 +54,13 @@ class _Page(msgspec.Struct, frozen=True):
     total: int = 0
 
 
-class _Varz(msgspec.Struct, frozen=True):
-    config_load_time: datetime
+class Loaded(msgspec.Struct, frozen=True):
+    """What a server has read of its files."""
+
+    at: datetime = msgspec.field(name="config_load_time")
+    """When, by its own clock."""
+    ends: datetime | None = msgspec.field(default=None, name="tls_cert_not_after")
+    """When the certificate ends that it shows; None if it does not tell."""
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -96,10 +101,10 @@ class System:
         asked = msgspec.json.encode({"cid": connection.connected.cid})
         await self._one(f"$SYS.REQ.SERVER.{connection.server.id}.KICK", asked)
 
-    async def loaded(self, server: Server) -> float:
-        """When a server last read its configuration and certificates, seconds since the epoch."""
+    async def loaded(self, server: Server) -> Loaded:
+        """When a server last read its configuration and certificates, and what it shows since."""
         answer = await self._one(f"$SYS.REQ.SERVER.{server.id}.VARZ", b"")
-        return _decode(answer.data, _Varz).config_load_time.timestamp()
+        return _decode(answer.data, Loaded)
 
     async def reload(self, server: Server) -> None:
         """Have a server read its configuration and certificates again; raises if it does not like them."""
