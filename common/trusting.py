@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 
@@ -11,7 +12,7 @@ from common.clock import Clock, SystemClock
 from common.contract import subjects
 from common.contract.events import Ack
 from common.contract.identity import TrustBundle
-from common.errors import InvalidCertificate, MeshError
+from common.errors import InvalidCertificate, InvalidSettings, MeshError
 from common.log import fields
 from common.x509 import bus_context
 
@@ -89,3 +90,29 @@ class Trusting:
             revisions={subjects.trust().subject: self.revision},
             time=self._clock.now(),
         )
+
+
+def trusting_file(path: str) -> Trusting:
+    """Whom the file of `TULLE_TRUST_ANCHORS_FILE` says to trust; raises InvalidSettings."""
+    trusting = Trusting(lambda: _read(path, "TULLE_TRUST_ANCHORS_FILE"))
+    try:
+        trusting.context()
+    except InvalidCertificate as error:
+        raise InvalidSettings(f"TULLE_TRUST_ANCHORS_FILE={path!r}: {error}") from None
+    return trusting
+
+
+def seed(path: str) -> str:
+    """The nkey seed in the file of `TULLE_NKEY_FILE`; raises InvalidSettings, which shows none of it."""
+    found = _read(path, "TULLE_NKEY_FILE").strip()
+    if not found.startswith("SU"):
+        raise InvalidSettings(f"TULLE_NKEY_FILE={path!r}: expected an nkey user seed: SU…")
+    return found
+
+
+def _read(path: str, variable: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise InvalidSettings(f"{variable}={path!r}: cannot be read: {reason}") from None

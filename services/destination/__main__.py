@@ -15,7 +15,7 @@ from common.kube.access import InCluster, KubeConfig
 from common.kube.client import Client
 from common.lifecycle import Stop, run
 from common.names import check_subdomain
-from common.trusting import Trusting
+from common.trusting import seed, trusting_file
 from services.destination.app import Destination
 from services.destination.settings import Settings
 from services.destination.sources.directory import Directory
@@ -33,15 +33,13 @@ async def main(stop: Stop) -> None:
     log.setup(settings.log_level, settings.log_format)
     opener = _opener(settings)
 
-    trusting = Trusting(lambda: _read(settings.trust_anchors_file, "TULLE_TRUST_ANCHORS_FILE"))
-    trusting.context()
+    trusting = trusting_file(settings.trust_anchors_file)
     replica = settings.replica or f"{socket.gethostname()}:{os.getpid()}"
-    seed = _read(settings.nkey_file, "TULLE_NKEY_FILE").strip()
     async with Bus(
         settings.bus,
         name="destination",
         tls=trusting.context,
-        nkey_seed=seed,
+        nkey_seed=seed(settings.nkey_file),
         inbox_prefix=subjects.role_inbox("destination"),
     ) as bus:
         destination = Destination(
@@ -71,14 +69,6 @@ def _opener(settings: Settings) -> Opener:
             "TULLE_DIRECTORY: not set; expected a path, as TULLE_SOURCE is directory"
         )
     return partial(Directory, Path(settings.directory), interval=settings.poll_seconds)
-
-
-def _read(path: str, variable: str) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InvalidSettings(f"{variable}={path!r}: cannot be read: {reason}") from None
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 import os
 import socket
-from pathlib import Path
 
 import anyio
 
 from common import config, log
 from common.bus import Bus
 from common.contract import subjects
-from common.errors import InvalidCertificate, InvalidSettings
 from common.lifecycle import Stop, run
-from common.trusting import Trusting
+from common.trusting import seed, trusting_file
 from services.telemetry.service import Telemetry
 from services.telemetry.settings import Settings
 
@@ -21,12 +19,12 @@ async def main(stop: Stop) -> None:
     settings = config.load(Settings)
     log.setup(settings.log_level, settings.log_format)
 
-    trusting = _trusting(settings.trust_anchors_file)
+    trusting = trusting_file(settings.trust_anchors_file)
     async with Bus(
         settings.bus,
         name="telemetry",
         tls=trusting.context,
-        nkey_seed=_seed(settings.nkey_file),
+        nkey_seed=seed(settings.nkey_file),
         inbox_prefix=subjects.role_inbox("telemetry"),
     ) as bus:
         telemetry = Telemetry(bus)
@@ -39,31 +37,6 @@ async def main(stop: Stop) -> None:
             group.start_soon(trusting.run, bus, "telemetry", replica)
             await stop.wait()
             group.cancel_scope.cancel()
-
-
-def _trusting(path: str) -> Trusting:
-    """Whom we trust to be the bus; raises InvalidSettings."""
-    trusting = Trusting(lambda: _read(path, "TULLE_TRUST_ANCHORS_FILE"))
-    try:
-        trusting.context()
-    except InvalidCertificate as error:
-        raise InvalidSettings(f"TULLE_TRUST_ANCHORS_FILE={path!r}: {error}") from None
-    return trusting
-
-
-def _seed(path: str) -> str:
-    seed = _read(path, "TULLE_NKEY_FILE").strip()
-    if not seed.startswith("SU"):
-        raise InvalidSettings(f"TULLE_NKEY_FILE={path!r}: expected an nkey user seed: SU…")
-    return seed
-
-
-def _read(path: str, variable: str) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InvalidSettings(f"{variable}={path!r}: cannot be read: {reason}") from None
 
 
 if __name__ == "__main__":

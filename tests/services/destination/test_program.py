@@ -15,6 +15,7 @@ from common.contract import subjects
 from common.contract.discovery import EndpointSlice, Service
 from common.contract.events import Lifecycle
 from common.names import ServiceName, WorkloadName
+from services.identity.bootstrap import bootstrap
 from tests.support.identity import Mesh, nats
 from tests.support.nats import until
 
@@ -149,6 +150,26 @@ async def test_all_mistakes_in_its_settings_are_told_at_once() -> None:
     assert any(line.startswith("TULLE_POLL_SECONDS='0'") for line in told)
     assert any(line.startswith("TULLE_ADMIN_LISTEN='nowhere'") for line in told)
     assert "TULLE_LOGLEVEL: not a setting; expected TULLE_LOG_LEVEL" in told
+
+
+async def test_files_that_hold_something_else_are_told_by_their_variables(tmp_path: Path) -> None:
+    anchors = bootstrap(tmp_path / "mesh").anchors_file
+    (tmp_path / "junk").write_text("junk")
+    for given, says in (
+        ((tmp_path / "junk", anchors), f"TULLE_TRUST_ANCHORS_FILE='{tmp_path / 'junk'}': "),
+        ((anchors, anchors), f"TULLE_NKEY_FILE='{anchors}': expected an nkey user seed"),
+    ):
+        env = {
+            "TULLE_BUS": "tls://127.0.0.1:1",
+            "TULLE_DIRECTORY": str(tmp_path),
+            "TULLE_TRUST_ANCHORS_FILE": str(given[0]),
+            "TULLE_NKEY_FILE": str(given[1]),
+        }
+        with anyio.fail_after(20):
+            done = await anyio.run_process(COMMAND, env=env, check=False)
+        assert done.returncode == 2
+        assert says in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
 
 
 async def test_a_trust_domain_that_is_none_is_told_before_anything_is_published() -> None:
