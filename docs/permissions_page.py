@@ -38,7 +38,7 @@ FAMILIES = (
     ("$JS.API.STREAM.CREATE.", "sees to it that the stream is there"),
     ("$JS.API.STREAM.UPDATE.", "and is configured as it should be"),
     ("$JS.API.STREAM.PURGE.", "empties a stream"),
-    ("$JS.API.STREAM.DELETE.", "removes a stream; services make it anew"),
+    ("$JS.API.STREAM.DELETE.", "removes a stream; identity makes it anew"),
     ("$JS.API.STREAM.LEADER.", "moves a stream to another node"),
     ("$JS.API.", "looks at streams"),
     ("$JS.EVENT.", "what JetStream tells of itself"),

@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from common.bus.connection import Connection
 from common.bus.listening import Subscription, call, decode
 from common.bus.merge import Change, Merge
-from common.bus.state import fetch, sequence
+from common.bus.state import check_said, fetch, sequence
 from common.contract.topic import State
 from common.errors import BusUnavailable, InvalidMessage
 
@@ -83,10 +83,11 @@ class Follower(Generic[M]):
     async def hear(self, message: Msg) -> None:
         """A revision was published."""
         try:
+            check_said(message, self.state)
             revision = sequence(message)
             previous = sequence(message, "Nats-Last-Sequence")
         except InvalidMessage:
-            # Not from the stream: whoever sent it, followers do not obey it.
+            # Not said by the stream: whoever sent it, followers do not obey it.
             self._followers.connection.stats.undecodable += 1
             return
         document = self._decode(message)

@@ -102,6 +102,18 @@ def sequence(message: Msg, header: str = "Nats-Sequence") -> int:
     return int(text)
 
 
+def check_said(message: Msg, state: State[M]) -> None:
+    """Raise InvalidMessage unless a stream has said this by itself, of this document.
+
+    What somebody reads is sent wherever they want it, also here: then it is what the stream holds of some
+    document, and names that one. The server writes the names over whatever an author has put there.
+    """
+    given = headers(message)
+    said = given.get("Nats-Stream"), given.get("Nats-Subject")
+    if said != (state.stream, state.written):
+        raise InvalidMessage(f"{message.subject}: said of {said}, expected {state.written}")
+
+
 async def get(connection: Connection, state: State[M]) -> Revision[M] | None:
     """The document as some replica holds it; raises BusUnavailable or InvalidMessage."""
     message = await fetch(connection, state.stream, state.written)

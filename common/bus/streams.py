@@ -1,6 +1,7 @@
 """What must exist in JetStream: the streams of retained documents and of events, and the leases' bucket.
 
-Any publisher makes sure of them at its start; several may do so at once.
+Identity makes sure of them, at its start and now and again; its replicas may do so at once. Nobody else may:
+a stream says where what it holds is said again. The others wait until the streams are there.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,10 @@ _RETAINED: Config = {
 }
 
 
+_NO_ANSWER: Config = {"no_ack": True}
+"""JetStream would say that it has stored a message wherever its author wants to hear that."""
+
+
 def _bucket(name: str) -> Config:
     """A KV bucket is a stream of this shape (NATS ADR-8); each key may have its own time to live."""
     return {
@@ -55,6 +60,7 @@ CONFIGS: dict[str, Config] = {
     WORKLOADS: {**_RETAINED, "subjects": ["put.v1.workload.>"]},
     EVENTS: {
         "subjects": ["tulle.v1.events.>"],
+        **_NO_ANSWER,
         "discard": "old",
         "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
         "max_bytes": _EVENTS_BYTES,
@@ -63,6 +69,7 @@ CONFIGS: dict[str, Config] = {
     # Apart from the events, and little of each: whoever says too much must not push out who is draining.
     LIFECYCLES: {
         "subjects": ["tulle.v1.learned.>", "tulle.v1.lifecycle.>"],
+        **_NO_ANSWER,
         "discard": "old",
         "max_age": int(_EVENTS_AGE.total_seconds()) * _NANOSECONDS,
         "max_bytes": _EVENTS_BYTES,

@@ -7,7 +7,6 @@ import anyio
 from common.admin import Admin, ready
 from common.backoff import Backoff
 from common.bus import Bus
-from common.bus.streams import ensure
 from common.clock import Clock, SystemClock
 from common.errors import BusUnavailable
 from common.latest import Latest
@@ -90,7 +89,7 @@ class Destination:
         return self.source.standing.value.loaded and self._bus.connected.value
 
     async def _prepare(self) -> None:
-        """After every time not connected: see to the streams, and hear what was missed."""
+        """After every time not connected: hear what was missed, once identity has made the streams."""
         async for connected in self._bus.connected.changes():
             if connected:
                 await self._prepare_once()
@@ -99,7 +98,6 @@ class Destination:
         backoff = Backoff(self._clock)
         while self._bus.connected.value:
             try:
-                await ensure(self._bus)
                 await self._lifecycles.read_back()
             except BusUnavailable as error:
                 log.warning("the bus is not prepared", extra=fields(error=str(error)))

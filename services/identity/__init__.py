@@ -32,6 +32,7 @@ bundle        documents of identity, kept on the bus
 progress      how far a rotation of the anchor is
 material      what it does to the files
 steps         one step after the other, forth and back
+streams       which nobody else may make or change
 roster        who is there, and what each has acknowledged
 stock         how far everybody is, and whom a rotation waits for
 presence      who is connected to NATS

@@ -18,7 +18,7 @@ from common.errors import InvalidCertificate, InvalidSettings
 from common.lease import Lease
 from common.lifecycle import Stop, run
 from common.trusting import Trusting
-from services.identity import nkey
+from services.identity import nkey, streams
 from services.identity.admission import CONCURRENCY, Admission
 from services.identity.attest import Attest
 from services.identity.certifier import Certifier
@@ -74,6 +74,7 @@ async def main(stop: Stop) -> None:
     admin = Admin(settings.admin_listen, routes)
     async with admin, bus, system_bus, anyio.create_task_group() as group:
         group.start_soon(spent.run)
+        group.start_soon(streams.keep, bus, clock)
         people = People(mesh.people_file)
         admission = Admission(
             Verdicts(attest), people, mesh.account(), mesh.callout(), journal, clock

@@ -188,7 +188,6 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
     "destination": (
         (
             *("put.v1.discovery.>", "put.v1.workload.*.*", subjects.settings().written),
-            *_ENSURE,
             *_lease("destination"),
             *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS, LIFECYCLES)),
             *(_direct_get(stream, ">") for stream in (STATE, WORKLOADS)),

@@ -10,6 +10,7 @@ import pytest
 
 from common.bus import Bus
 from common.bus.replay import replay
+from common.bus.streams import ensure
 from common.contract import subjects
 from common.contract.discovery import Endpoint, EndpointSlice, Settings
 from common.contract.events import Event, Lifecycle, Phase
@@ -234,6 +235,9 @@ async def test_a_bus_that_lost_everything_is_filled_again(tmp_path: Path) -> Non
         ):
             await bus.ask(f"$JS.API.STREAM.DELETE.{stream}", b"")
         await server.restart()
+        # Identity makes the streams again; destination waits for that.
+        await until(lambda: bus.connected.value)
+        await ensure(bus)
 
         await until(lambda: web.follower.revision > before, 20)
         await web.until_ready(True)

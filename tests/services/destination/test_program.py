@@ -92,7 +92,7 @@ async def test_it_publishes_hears_and_stops_with_the_permissions_that_it_has(
     files, log = tmp_path / "files", tmp_path / "log"
     files.mkdir()
     (files / "web.yaml").write_text(MESH)
-    async with nats(tmp_path) as mesh, mesh.role("operator") as bus:
+    async with nats(tmp_path) as mesh, mesh.identity(), mesh.role("operator") as bus:
         web = Follower(bus)
         async with program(environment(mesh, files), log) as process:
             await until(lambda: web.service is not None and web.ready, 20)
@@ -121,21 +121,20 @@ async def test_it_withdraws_who_drains(tmp_path: Path) -> None:
     files.mkdir()
     (files / "web.yaml").write_text(MESH)
     pod = WorkloadName("shop", "web-1")
-    async with nats(tmp_path) as mesh, mesh.role("operator") as bus:
+    async with nats(tmp_path) as mesh, mesh.identity(), mesh.role("operator") as bus:
         web = Follower(bus)
         async with program(environment(mesh, files), log):
             await until(lambda: web.ready, 20)
 
-            async with mesh.identity(nkey_file=mesh.directory.seed_file("identity")):
-                token = mesh.token(pod, "web")
-                async with mesh.workload_bus(pod, token) as proxy:
-                    with anyio.fail_after(15):
-                        await proxy.wait_connected()
-                    word = Lifecycle(
-                        namespace="shop", workload="web-1", uid="u1", phase="draining", time=1.0
-                    )
-                    await proxy.publish(subjects.lifecycle(pod, "draining"), word)
-                    await until(lambda: not web.ready)
+            token = mesh.token(pod, "web")
+            async with mesh.workload_bus(pod, token) as proxy:
+                with anyio.fail_after(15):
+                    await proxy.wait_connected()
+                word = Lifecycle(
+                    namespace="shop", workload="web-1", uid="u1", phase="draining", time=1.0
+                )
+                await proxy.publish(subjects.lifecycle(pod, "draining"), word)
+                await until(lambda: not web.ready)
 
 
 async def test_all_mistakes_in_its_settings_are_told_at_once() -> None:

@@ -95,10 +95,10 @@ TABLE = {
     "$JS.API.STREAM.MSG.GET.KV_tulle_tokens": ("", ""),
     # JetStream: what streams are
     "$JS.API.INFO": ("or", ""),
-    "$JS.API.STREAM.INFO.tulle_state": ("idor", ""),
+    "$JS.API.STREAM.INFO.tulle_state": ("ior", ""),
     "$JS.API.STREAM.NAMES": ("or", ""),
-    "$JS.API.STREAM.CREATE.tulle_state": ("id", ""),
-    "$JS.API.STREAM.UPDATE.tulle_state": ("id", ""),
+    "$JS.API.STREAM.CREATE.tulle_state": ("i", ""),
+    "$JS.API.STREAM.UPDATE.tulle_state": ("i", ""),
     "$JS.API.STREAM.CREATE.mine": ("", ""),
     "$JS.API.STREAM.UPDATE.KV_tulle_tokens": ("i", ""),
     "$JS.API.STREAM.DELETE.tulle_state": ("o", ""),
