@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.bus import Bus
+from common.bus import Bus, Revision
 from common.contract import subjects
 from common.contract.discovery import Service
 from common.contract.identity import TrustBundle
@@ -94,6 +94,17 @@ async def test_a_service_can_have_an_answer_stored_as_another_s_document(tmp_pat
         await thief.client.close()
 
 
+async def test_a_workload_can_have_an_answer_stored_as_another_s_document(
+    mesh: Mesh, web: Intruder
+) -> None:
+    """As the one before: known, not closed yet, and told in SECURITY.md."""
+    async with mesh.role("operator") as operator:
+        before = await operator.get(TWO)
+        await _ask(web, _get(ONE.stream, ONE.written), TWO.written)
+
+        await until_told(lambda: _is_another(operator, before))
+
+
 def _get(stream: str, subject: str) -> str:
     return f"$JS.API.DIRECT.GET.{stream}.{subject}"
 
@@ -121,3 +132,7 @@ async def _stored(operator: Bus, subject: str) -> bool:
 async def _trusts(bus: Bus, anchors: tuple[str, ...]) -> bool:
     found = await bus.get(subjects.trust())
     return found is not None and found.message.anchors == anchors
+
+
+async def _is_another(bus: Bus, before: Revision[Service] | None) -> bool:
+    return await bus.get(TWO) != before
