@@ -57,7 +57,8 @@ test: python
 
 soak: python
 	@"$(PYTHON)" $(SET_UP) iptables ip unshare nginx
-	@SOAK_SECONDS=$(SOAK_SECONDS) $(PY) -m pytest -q -s tests/hosts/test_soak.py $(TEST_ARGS)
+	@SOAK_SECONDS=$(SOAK_SECONDS) TULLE_LARGE_BYTES=1073741824 \
+	  $(PY) -m pytest -q -s tests/hosts/test_soak.py tests/hosts/protocols/test_slow.py $(TEST_ARGS)
 	@$(MAKE) --no-print-directory fuzz
 
 fuzz: python

@@ -94,7 +94,7 @@ def test_a_directory_that_is_no_mesh_is_told_by_the_file_that_is_missing(tmp_pat
         ("bus.json", "{", "bus.json"),
         ("bus.json", '{"servers": 5}', "$.servers"),
         ("keys/operator.seed", "SUnonsense", "expected a seed"),
-        ("trust/anchor.pem", "not a certificate", "trust anchors"),
+        ("trust/anchor.pem", "not a certificate", "certificates: expected one or more in PEM"),
     ],
 )
 def test_a_broken_file_of_a_mesh_is_told_by_its_path(
