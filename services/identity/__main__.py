@@ -1,6 +1,5 @@
 """`python -m services.identity`: admits to the bus, signs certificates, publishes whom to trust."""
 
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from common.clock import SystemClock
 from common.contract import subjects
 from common.errors import InvalidCertificate, InvalidSettings
 from common.lease import Lease
-from common.lifecycle import Stop, run
+from common.lifecycle import Stop, process_name, run
 from common.trusting import Trusting
 from services.identity import nkey, streams
 from services.identity.admission import CONCURRENCY, Admission
@@ -113,7 +112,7 @@ async def main(stop: Stop) -> None:
         )
         group.start_soon(reloader.run, journal)
         group.start_soon(rotator.run)
-        group.start_soon(trusting.run, bus, NAME, f"{socket.gethostname()}:{os.getpid()}")
+        group.start_soon(trusting.run, bus, NAME, process_name())
         group.start_soon(Turnout(people, system, journal, clock).run)
         await stop.wait()
         group.cancel_scope.cancel()

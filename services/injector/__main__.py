@@ -1,9 +1,6 @@
 """`python -m services.injector`: the service as a program."""
 
-import os
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import anyio
 import msgspec
@@ -12,9 +9,9 @@ from common import config, log
 from common.bus import Bus
 from common.contract import subjects
 from common.errors import InvalidSettings
-from common.kube.access import Access, InCluster, KubeConfig
+from common.kube.access import access
 from common.kube.client import Client
-from common.lifecycle import Stop, run
+from common.lifecycle import Stop, process_name, run
 from common.trusting import Trusting, seed, trusting_file
 from services.injector.annotations import PREFIX, said
 from services.injector.app import NAME, Injector
@@ -30,7 +27,7 @@ async def main(stop: Stop) -> None:
     trusting = trusting_file(settings.trust_anchors_file)
     mesh = _mesh(settings, trusting)
     mesh()
-    replica = settings.replica or f"{socket.gethostname()}:{os.getpid()}"
+    replica = settings.replica or process_name()
     bus = Bus(
         settings.bus,
         name=NAME,
@@ -38,7 +35,7 @@ async def main(stop: Stop) -> None:
         nkey_seed=seed(settings.nkey_file),
         inbox_prefix=subjects.role_inbox(NAME),
     )
-    async with bus, Client(_access(settings), agent="tulle-injector") as client:
+    async with bus, Client(access(settings.kubeconfig), agent="tulle-injector") as client:
         injector = Injector(
             bus, client, _place(settings), listen=settings.listen, mesh=mesh, replica=replica
         )
@@ -87,10 +84,6 @@ def _place(settings: Settings) -> Place:
         configuration=settings.webhook,
         hosts=(service, f"{service}.{settings.cluster_domain}"),
     )
-
-
-def _access(settings: Settings) -> Access:
-    return KubeConfig(Path(settings.kubeconfig)) if settings.kubeconfig else InCluster()
 
 
 if __name__ == "__main__":
