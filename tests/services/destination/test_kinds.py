@@ -127,7 +127,7 @@ def test_mesh_settings_are_read_and_what_they_leave_open_is_open() -> None:
         ("metadata: {name: other}", "metadata.name", "mesh: the settings of a mesh are one object"),
         ("metadata: {name: mesh}\nspec: {logLevels: info}", "spec.logLevels", "no such field"),
         (
-            "metadata: {name: mesh}\nspec: {clusterNetworks: [::]}",
+            "metadata: {name: mesh}\nspec: {clusterNetworks: [10.0.0.1]}",
             "spec.clusterNetworks[0]",
             "CIDR",
         ),
