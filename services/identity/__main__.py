@@ -17,6 +17,7 @@ from common.errors import InvalidCertificate, InvalidSettings
 from common.lease import Lease
 from common.lifecycle import Stop, process_name, run
 from common.trusting import Trusting
+from common.version import VERSION
 from services.identity import nkey, streams
 from services.identity.admission import CONCURRENCY, Admission
 from services.identity.attest import Attest
@@ -41,7 +42,6 @@ from services.identity.turnout import Turnout
 from services.identity.verdicts import Verdicts
 
 NAME = "identity"
-VERSION = "0.1.0"
 _COUNTER = "tulle_identity_events_total"
 _ENDS = "tulle_identity_expiration_timestamp_seconds"
 _REFUSED = "tulle_identity_files_refused"
