@@ -22,6 +22,11 @@ trust_run  what that asks, and watches
 token      tulle token      lets a workload join
 inject     tulle inject     adds the proxy to manifests
 uninject   tulle uninject   takes it out again
+install    tulle install    prints the manifests of the control plane
+uninstall  tulle uninstall  prints what to delete
+manifests  … k8s/, changed in places
+keys       … as --set says
+availability                … for a cluster in which any one machine may go
 version    tulle version
 demo       tulle demo       a whole mesh on this machine
 demo_run   what that does, once its options are read

@@ -19,10 +19,12 @@ COMMANDS = {
     "edges": "Show who talks to whom, and whether they proved who they are.",
     "identity": "Show which certificate each workload has, and when it ends.",
     "inject": "Add the proxy to Kubernetes manifests.",
+    "install": "Print the manifests of the control plane.",
     "stat": "Show success rate, requests per second and latency.",
     "token": "Issue a token with which a workload joins the mesh.",
     "trust": "Replace the trust anchor while everything runs.",
     "uninject": "Take the proxy out of Kubernetes manifests.",
+    "uninstall": "Print what to delete to be rid of the control plane.",
     "version": "Show which Tulle this is.",
 }
 INTERRUPTED = 130
