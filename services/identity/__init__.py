@@ -40,5 +40,6 @@ rotation      drives it all, by the holder of the lease
 server_certificate   NATS's own certificate, renewed
 server_files         and read by its servers
 
+cluster/      all this in Kubernetes (`python -m services.identity.cluster bootstrap`)
 journal       what happened, to the log and to the bus
 """
