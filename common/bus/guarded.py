@@ -26,8 +26,8 @@ class Guarded(Client):
     It is connected when the server says so. A server that takes more than two seconds to admit us asks first
     whether we are still there; nats-py takes that for the answer, and then never sends a word.
 
-    It reads a message's headers in less than half the time: nats-py looks at each character of each name, which was
-    a good part of what a heard document costs.
+    It reads headers in less than half the time: nats-py looks at each character of each name, which was a good
+    part of what a heard document costs.
 
     `ended` is set whenever the connection ends: with unsent data nats-py fails, or waits for ever, while
     it closes, and then calls nobody back. `abort` does what it has left undone.
