@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cli.options import mesh_option
+from cli.options import cluster_options, mesh_option
 from common.errors import InvalidSettings, MeshError
 
 # Name: the module in cli/ (its command is called like the name), and what `tulle --help` says of it.
@@ -116,9 +116,11 @@ def _tell(line: str, status: int) -> int:
     epilog="Each command explains itself: tulle COMMAND --help",
 )
 @mesh_option(envvar="TULLE_MESH")
+@cluster_options
 def tulle() -> None:
     """Ask the mesh how it is, and who talks to whom.
 
     Most commands need to know the mesh: --mesh DIR, or the variable TULLE_MESH, names a mesh directory as
-    made by `python -m services.identity.bootstrap DIR`.
+    made by `python -m services.identity.bootstrap DIR`. Without either it is the mesh in the cluster that
+    kubectl would mean; NATS is reached through kubectl port-forward.
     """
