@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.manifests import Json, Manifests, command, container, has_variable, pod, set_variable
+from cli.manifests import Json, Manifests, container, has_variable, pod, set_variable
 from common.errors import InvalidName
 from common.names import check_subdomain
 from services.injector import values
@@ -132,22 +132,6 @@ def _everywhere(name: str) -> Callable[[Manifests, str], None]:
     return lambda manifests, value: _variable(manifests, name, value)
 
 
-def _set_trust_domain(manifests: Manifests, domain: str) -> None:
-    _variable(manifests, "TULLE_TRUST_DOMAIN", domain)
-    _argue(manifests, "--trust-domain", domain)
-
-
-def _set_cluster_domain(manifests: Manifests, domain: str) -> None:
-    _variable(manifests, "TULLE_CLUSTER_DOMAIN", domain)
-    _argue(manifests, "--cluster-domain", domain)
-
-
-def _argue(manifests: Manifests, option: str, value: str) -> None:
-    for job in manifests.workloads():
-        if job["kind"] == "Job":
-            command(job).extend([option, value])
-
-
 def _set_pull_policy(manifests: Manifests, policy: str) -> None:
     for workload in manifests.workloads():
         container(workload)["imagePullPolicy"] = policy
@@ -178,8 +162,14 @@ def _webhook(field: str) -> Callable[[Manifests, Any], None]:
 
 ANY = f"{PREFIX}NAME"
 KEYS: Mapping[str, Key] = {
-    "trustDomain": Key("the mesh's trust domain; for good", _domain, _set_trust_domain),
-    "clusterDomain": Key("the suffix of service names", _domain, _set_cluster_domain),
+    "trustDomain": Key(
+        "the mesh's trust domain; with the first install",
+        _domain,
+        _everywhere("TULLE_TRUST_DOMAIN"),
+    ),
+    "clusterDomain": Key(
+        "the suffix of service names", _domain, _everywhere("TULLE_CLUSTER_DOMAIN")
+    ),
     "imagePullPolicy": Key(
         "Always, IfNotPresent or Never, of the control plane and of proxies",
         values.one_of("Always", "IfNotPresent", "Never"),
@@ -199,9 +189,11 @@ KEYS: Mapping[str, Key] = {
         _everywhere("TULLE_LOG_FORMAT"),
     ),
     "nats.storage": Key(
-        f"the size of each volume, {LEAST_STORAGE} or more", _storage, _set_storage
+        f"the size of each volume, {LEAST_STORAGE} or more; with the first install",
+        _storage,
+        _set_storage,
     ),
-    "nats.storageClass": Key("the class of the volumes", _name, _set_class),
+    "nats.storageClass": Key("the class of the volumes; with the first install", _name, _set_class),
     **{f"{name}.replicas": _replicas(name) for name in SERVICES},
     **{f"{name}.cpu": _request(name, "cpu") for name in ALL},
     **{f"{name}.memory": _request(name, "memory") for name in ALL},

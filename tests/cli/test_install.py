@@ -1,5 +1,6 @@
 """`tulle install` and `tulle uninstall`: the manifests of k8s/ with options, and what to delete."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cli.root import tulle
 from common.errors import InvalidSettings
 
 Json = dict[str, Any]
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VALUES = {
     "trustDomain": "mesh.example.org",
     "clusterDomain": "k8s.example.org",
@@ -31,11 +33,12 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(tulle, words, prog_name="tulle", env={"TULLE_MESH": ""})
 
 
+@cache
 def printed(*words: str) -> dict[tuple[str, str], Json]:
     """The objects that are printed, by kind and name."""
     result = run(*words)
     assert result.exit_code == 0, result.stderr
-    found = [item for item in yaml.safe_load_all(result.stdout) if item]
+    found = [item for item in yaml.load_all(result.stdout, Loader=LOADER) if item]
     named = {(item["kind"], item["metadata"]["name"]): item for item in found}
     assert len(named) == len(found)
     return named
