@@ -18,4 +18,5 @@ runs this machine's programs, and this environment's Python, in a root directory
     network     a namespace for each pod, addresses of services, names
     status      what a pod says of itself, as the API wants it
     server      logs and forwarded ports, for the API server
+    spdy        how ports are forwarded
 """

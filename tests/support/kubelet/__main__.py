@@ -23,8 +23,10 @@ async def main(kubeconfig: Path, folder: Path, api_port: int) -> None:
     log.setup("info", "plain")
     async with Client(KubeConfig(kubeconfig), agent="kubelet") as client:
         node = Node(client, Network(folder, api_port), folder, PORT)
-        async with Server(node, folder, PORT):
-            await node.run()
+        server = Server(node, folder, PORT)
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.run)
+            group.start_soon(node.run)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from tests.support.roots import ROOT
 
 FIRST_BACKOFF, MOST_BACKOFF = 0.5, 5.0
 """Seconds until a container that ended is run again; a kubelet begins with ten."""
-EAGER = 1.0
-"""A readiness probe that has not passed yet is repeated within so many seconds."""
+EAGER = 0.4
+"""A probe that has not passed yet is repeated within so many seconds: a kubelet would be less impatient."""
 GRACE = 30.0
 """Seconds that a container has to end when it fails a probe."""
 _clock = SystemClock()
@@ -144,16 +144,16 @@ class Container:
     async def _look(self) -> None:
         """Start-up hook and probes, while it runs."""
         await self._hook(self.spec.get("lifecycle", {}).get("postStart", {}))
-        if not await self._reaches("startupProbe"):
+        if not await self._starts_up():
             await self._end(GRACE)
             return
         self._set(started=True)
         self.up.set()
         async with anyio.create_task_group() as group:
             group.start_soon(self._readiness)
-            if await self._reaches("livenessProbe", until=False):
-                group.cancel_scope.cancel()
-                await self._end(GRACE)
+            await self._dies()
+            group.cancel_scope.cancel()
+        await self._end(GRACE)
 
     async def _readiness(self) -> None:
         probe = self.spec.get("readinessProbe")
@@ -169,22 +169,29 @@ class Container:
                 self._set(ready=passed)
             await anyio.sleep(period if self.ready else min(period, EAGER))
 
-    async def _reaches(self, name: str, *, until: bool = True) -> bool:
-        """Probe until it passes (`until`), or until it has failed too often; whether that happened."""
-        probe = self.spec.get(name)
+    async def _starts_up(self) -> bool:
+        """Probe until it has started, or its time for that is over; whether it has."""
+        probe = self.spec.get("startupProbe")
         if probe is None:
-            if not until:
-                await anyio.sleep_forever()
-            return until
-        failures, most = 0, probe.get("failureThreshold", 3)
+            return True
+        period = probe.get("periodSeconds", 10)
+        await anyio.sleep(min(probe.get("initialDelaySeconds", 0), EAGER))
+        with anyio.move_on_after(period * probe.get("failureThreshold", 3)):
+            while True:
+                if await self._passes(probe):
+                    return True
+                await anyio.sleep(min(period, EAGER))
+        return False
+
+    async def _dies(self) -> None:
+        """Probe until it has failed too often to be alive."""
+        probe = self.spec.get("livenessProbe")
+        if probe is None:
+            await anyio.sleep_forever()
+        failures = 0
         await anyio.sleep(probe.get("initialDelaySeconds", 0))
-        while True:
-            passed = await self._passes(probe)
-            if passed and until:
-                return True
-            failures = 0 if passed else failures + 1
-            if failures >= most:
-                return not until
+        while failures < probe.get("failureThreshold", 3):
+            failures = 0 if await self._passes(probe) else failures + 1
             await anyio.sleep(probe.get("periodSeconds", 10))
 
     async def _passes(self, probe: dict[str, Any]) -> bool:

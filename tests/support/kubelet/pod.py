@@ -66,7 +66,9 @@ class PodRun:
             self._alive.cancel()
 
     async def refresh(self) -> None:
-        """Bring volumes up to date."""
+        """Bring volumes up to date, once there are any."""
+        if self._trouble:
+            return
         try:
             await self._volumes.write(self.pod)
         except (NotYetError, KubernetesRefused, KubernetesUnavailable) as error:

@@ -1,88 +1,71 @@
-"""The kubelet's own port, which the API server asks for logs and forwarded ports.
-
-Ports are forwarded over a WebSocket (`v4.channel.k8s.io`), as Kubernetes' clients other than kubectl ask
-for it; kubectl's SPDY is not spoken here.
-"""
+"""The kubelet's own port, which the API server asks for logs and forwarded ports."""
 
 import contextlib
 import ssl
 from pathlib import Path
 
 import anyio
-from aiohttp import WSMsgType, web
 from anyio.abc import ByteStream
+from anyio.streams.tls import TLSListener
 
 from tests.support.certificates import self_signed
 from tests.support.kubelet.network import NODE
 from tests.support.kubelet.node import Node
+from tests.support.kubelet.spdy import Forwarding
 
-PROTOCOL = "v4.channel.k8s.io"
+_MOST_HEAD = 65536
 
 
 class Server:
-    """Answers for a node's pods, from `async with` on."""
+    """Answers for a node's pods."""
 
     def __init__(self, node: Node, folder: Path, port: int) -> None:
         self._node = node
-        self._folder = folder
         self._port = port
-        app = web.Application()
-        app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
-        app.router.add_get("/portForward/{namespace}/{pod}", self._forward)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-
-    async def __aenter__(self) -> "Server":
         made = self_signed(NODE)
-        pem = self._folder / "kubelet.pem"
+        pem = folder / "kubelet.pem"
         pem.write_text(made.certificate + made.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, NODE, self._port, ssl_context=context).start()
-        return self
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(pem)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+    async def run(self) -> None:
+        """Answer for ever."""
+        listener = await anyio.create_tcp_listener(local_host=NODE, local_port=self._port)
+        async with TLSListener(listener, self._tls, standard_compatible=False) as door:
+            await door.serve(self._answer)
 
-    async def _logs(self, request: web.Request) -> web.Response:
-        found = self._node.find(request.match_info["namespace"], request.match_info["pod"])
+    async def _answer(self, stream: ByteStream) -> None:
+        async with stream:
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                head = b""
+                while b"\r\n\r\n" not in head and len(head) < _MOST_HEAD:
+                    head += await stream.receive()
+                path = head.split(b" ")[1].decode().partition("?")[0]
+                what, namespace, pod, *container = path.strip("/").split("/")
+                if what == "portForward":
+                    await self._forward(stream, namespace, pod)
+                else:
+                    await _say(stream, *self._log(namespace, pod, container))
+
+    def _log(self, namespace: str, pod: str, container: list[str]) -> tuple[str, bytes]:
+        found = self._node.find(namespace, pod)
         for one in [*found.init, *found.main] if found else ():
-            if one.name == request.match_info["container"]:
-                return web.Response(text=one.log.read_text() if one.log.exists() else "")
-        return web.Response(status=404, text="no such container\n")
+            if container == [one.name]:
+                return "200 OK", one.log.read_bytes() if one.log.exists() else b""
+        return "404 Not Found", b"no such container\n"
 
-    async def _forward(self, request: web.Request) -> web.StreamResponse:
-        found = self._node.find(request.match_info["namespace"], request.match_info["pod"])
+    async def _forward(self, stream: ByteStream, namespace: str, pod: str) -> None:
+        found = self._node.find(namespace, pod)
         if found is None:
-            return web.Response(status=404, text="no such pod\n")
-        port = int(request.query["port"])
-        socket = web.WebSocketResponse(protocols=(PROTOCOL,))
-        await socket.prepare(request)
-        told = port.to_bytes(2, "little")
-        await socket.send_bytes(b"\0" + told)
-        await socket.send_bytes(b"\1" + told)
-        try:
-            stream = await anyio.connect_tcp(found.address, port)
-        except OSError as error:
-            await socket.send_bytes(b"\1" + f"{port}: {error}".encode())
-        else:
-            async with stream:
-                await _pass_on(socket, stream)
-        await socket.close()
-        return socket
+            await _say(stream, "404 Not Found", b"no such pod\n")
+            return
+        await stream.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+            b"X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n"
+        )
+        await Forwarding(stream, found.address).run()
 
 
-async def _pass_on(socket: web.WebSocketResponse, stream: ByteStream) -> None:
-    async with anyio.create_task_group() as group:
-
-        async def back() -> None:
-            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, OSError):
-                while True:
-                    await socket.send_bytes(b"\0" + await stream.receive())
-            group.cancel_scope.cancel()
-
-        group.start_soon(back)
-        async for message in socket:
-            if message.type is WSMsgType.BINARY and message.data[:1] == b"\0":
-                await stream.send(message.data[1:])
-        group.cancel_scope.cancel()
+async def _say(stream: ByteStream, status: str, body: bytes) -> None:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n"
+    await stream.send(f"{head}connection: close\r\n\r\n".encode() + body)
