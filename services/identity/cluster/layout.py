@@ -11,17 +11,15 @@ from pathlib import Path, PurePosixPath
 
 from common.errors import InvalidSettings
 from common.kube.stored import KindOfData, Stored
+from common.version import VERSION
 from services.identity.directory import MeshDirectory, write
 from services.identity.permissions import ROLES
 
-VERSION = "0.1.0"
 MESH, ISSUER, TRUST, NATS = "tulle-mesh", "tulle-issuer", "tulle-trust", "tulle-nats"
 MOUNTED_AT = Path("/mesh")
 """Where NATS has its files: `tulle-nats` in `nats/` below."""
 FOREIGN = ("tls.crt", "tls.key", "ca.crt")
 """The keys of `tulle-issuer`, and the files in `issuer/`: they come from there and are never written back."""
-TAG = "files:"
-"""What the servers' tag begins with that says which files they have read: a digest of them follows."""
 _FOLDERS = ("trust", "issuer", "tokens", "nats", "keys")
 _KEY = re.compile(rf"(?:({'|'.join(_FOLDERS)})\.)?([A-Za-z0-9_-][A-Za-z0-9._-]*)")
 
@@ -86,7 +84,7 @@ def derived(mesh: MeshDirectory) -> list[Stored]:
     seeds = {role: mesh.read(mesh.seed_file(role)) for role in ROLES if role != "identity"}
     return [
         _stored("ConfigMap", TRUST, "identity", {"anchor.pem": anchors}),
-        _stored("Secret", NATS, "nats", _of_nats(mesh, anchors)),
+        _stored("Secret", NATS, "nats", _of_nats(mesh)),
         *(
             _stored("Secret", f"tulle-bus-{role}", role, {"nkey.seed": seed})
             for role, seed in seeds.items()
@@ -102,31 +100,38 @@ def names() -> list[tuple[KindOfData, str]]:
     return [("ConfigMap", TRUST), ("Secret", NATS), *bus]
 
 
-def tag_of(nats: Mapping[str, bytes]) -> str:
-    """The tag of servers that have read just these files."""
-    digest = hashlib.sha256()
-    for name, value in sorted(nats.items()):
-        digest.update(f"{name}:{len(value)}:".encode() + value)
-    return f"{TAG}{digest.hexdigest()[:32]}"
+def nats_tag(mesh: MeshDirectory) -> str:
+    """What servers that have read all that is for them are tagged with; raises InvalidSettings, OSError."""
+    return _tag(_files_of_nats(mesh))
 
 
-def _of_nats(mesh: MeshDirectory, anchors: bytes) -> dict[str, bytes]:
-    """What the servers read. It changes as a whole, and each configuration names the whole that it is of.
+def _of_nats(mesh: MeshDirectory) -> dict[str, bytes]:
+    """What the servers read. It changes as a whole, and each configuration says of which whole it is.
 
-    A server tells its tags, so that one sees which files it has read: those in a pod are up to date some time
-    after the Secret is.
+    A server tells its tags, so that one sees which files it has read: those in a pod are up to date some
+    time after the Secret is.
     """
+    files = _files_of_nats(mesh)
+    line = f'\nserver_tags: ["{_tag(files)}"]\n'.encode()
+    return {name: data + (line if name.endswith(".conf") else b"") for name, data in files.items()}
+
+
+def _files_of_nats(mesh: MeshDirectory) -> dict[str, bytes]:
     configs = sorted((mesh.root / "nats").glob("*.conf"))
     if not configs:
         raise InvalidSettings(f"{mesh.nats_config_file}: not there; expected a mesh directory")
     files = {path.name: mesh.read(path) for path in configs}
     files["server.pem"] = mesh.read(mesh.server_file)
     files["server.key"] = mesh.read(mesh.server_key_file)
-    files["anchor.pem"] = anchors
-    line = f'\nserver_tags: ["{tag_of(files)}"]\n'.encode()
-    return {
-        name: value + (line if name.endswith(".conf") else b"") for name, value in files.items()
-    }
+    files["anchor.pem"] = mesh.anchors_pem().encode()
+    return files
+
+
+def _tag(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name}:{len(data)}:".encode() + data)
+    return f"files:{digest.hexdigest()[:32]}"
 
 
 def _stored(kind: KindOfData, name: str, component: str, data: Mapping[str, bytes]) -> Stored:
