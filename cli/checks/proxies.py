@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from cli.checks.context import Context
-from cli.checks.frame import Check, Doubtful, Group, Wrong, named
+from cli.checks.frame import Check, Doubtful, Group, Wrong, count, named
 from cli.checks.lives import SKEW_SECONDS
 from cli.durations import about
 from cli.kube import Json, Thing
@@ -70,12 +70,10 @@ async def _injected(namespace: str, context: Context) -> str:
     ]
     if spared:
         raise Doubtful(f"cannot have one: {named(spared)}")
-    meshed = sum(verdict.ours for _, verdict in judged)
-    return (
-        f"{meshed} of {len(judged)} pods are meshed, the others want no proxy"
-        if judged
-        else "no pods"
-    )
+    meshed = [pod for pod, verdict in judged if verdict.ours]
+    if len(meshed) == len(judged):
+        return f"{count(judged, 'pod')}, meshed"
+    return f"{len(meshed)} of {len(judged)} pods meshed, the others want no proxy"
 
 
 async def _ready(namespace: str, context: Context) -> str:
@@ -100,7 +98,7 @@ async def _heard(namespace: str, context: Context) -> str:
         raise Wrong(named(wrong))
     ends = [row.expires_in for row in rows.values() if row.expires_in is not None]
     first = f", the first leaf ends in {about(min(ends))}" if ends else ""
-    return f"{len(rows)} proxies{first}"
+    return f"{len(rows)} heard of{first}"
 
 
 async def _trusting(namespace: str, context: Context) -> str:

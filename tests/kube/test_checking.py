@@ -302,7 +302,7 @@ async def test_the_proxies_of_a_namespace_are_looked_at_and_what_is_wrong_is_tol
             group.cancel_scope.cancel()
 
     assert (well.returncode, trouble(well.stdout)) == (0, {}), well.stderr
-    assert "1 of 1 pods are meshed" in well.stdout
+    assert "1 pod, meshed" in well.stdout
     assert wrong.returncode == 1
     assert trouble(wrong.stdout) == {
         "injected": "without a proxy: late-1",
