@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from cli import published
 from cli.checks.context import Context
 from cli.checks.frame import Check, Doubtful, Group, Wrong, count, named
 from cli.checks.lives import SKEW_SECONDS
@@ -125,6 +126,20 @@ async def _settings(namespace: str, context: Context) -> str:
     return f"revision {revision}"
 
 
+async def _opaque(namespace: str, context: Context) -> str:
+    """The ports that the pods behind each service declare opaque: clients heed it if all of them do."""
+    said: dict[str, set[bool]] = {}
+    for part in await published.slices(await context.bus(), namespace):
+        for endpoint in part.endpoints:
+            for name, port in endpoint.ports.items():
+                of = said.setdefault(f"{part.service}:{name or port}", set())
+                of.add(port in endpoint.opaque_ports)
+    apart = sorted(port for port, opaque in said.items() if len(opaque) > 1)
+    if apart:
+        raise Doubtful(f"opaque for some pods and not for others: {named(apart)}")
+    return ""
+
+
 async def _versions(namespace: str, context: Context) -> str:
     """The version that each proxy tells, and those of the services."""
     services = {service.version for service in await context.services()}
@@ -219,6 +234,13 @@ BUS: tuple[tuple[str, _Look, str, str], ...] = (
         _settings,
         "it takes a moment; then look at tulle diagnostics proxy NS/POD",
         "proxies-settings",
+    ),
+    (
+        "pods behind a service agree on opaque ports",
+        _opaque,
+        "config.tulle.dev/opaque-ports belongs into the workload's template, or on the namespace, and pods that"
+        " are older than it are to be restarted",
+        "opaque-ports",
     ),
     (
         "they run the version of the control plane",
