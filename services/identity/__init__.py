@@ -4,6 +4,7 @@ settings      what it is told from the environment
 directory     the mesh directory: where keys and certificates lie
 bootstrap     makes one (`python -m services.identity.bootstrap DIR`)
 roots         trust anchors, issuers and the certificate of NATS itself
+accounts      NATS's accounts, and what passes between them
 nats_config   the server's configuration: TLS, accounts, static users, callout
 nats_files    its keys, its certificate, and a configuration for each node
 

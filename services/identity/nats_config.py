@@ -1,6 +1,6 @@
 """The configuration of nats-server, the same for every deployment.
 
-TLS from the mesh's own anchor; an account for the mesh and one for the system; static nkey users for the
+TLS from the mesh's own anchor; accounts for services, workloads and the system; static nkey users for the
 control plane, which need nobody to come in; everybody else is asked for at the callout, in a box that only
 identity can open. One node, or several that know each other.
 """
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from services.identity.callout import ACCOUNT, MOST_PAYLOAD, MOST_SUBSCRIPTIONS
+from services.identity import accounts
+from services.identity.callout import MOST_PAYLOAD, MOST_SUBSCRIPTIONS
 from services.identity.permissions import Permissions
 
-SYSTEM_ACCOUNT = "SYS"
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
 _ADMISSION_SECONDS = 30
 # A proof with its chain and long names does not fit into the usual 4 kB of a CONNECT.
@@ -60,6 +60,20 @@ accounts {{
     users: [
 {users}
     ]
+    exports: [
+{mesh_exports}
+    ]
+    imports: [
+{mesh_imports}
+    ]
+  }}
+  {workloads} {{
+    exports: [
+{workloads_exports}
+    ]
+    imports: [
+{workloads_imports}
+    ]
   }}
 }}
 
@@ -69,7 +83,7 @@ authorization {{
     issuer: {issuer}
     xkey: {xkey}
     account: {account}
-    allowed_accounts: [{account}]
+    allowed_accounts: [{account}, {workloads}]
     auth_users: {auth_users}
   }}
 }}
@@ -148,9 +162,11 @@ def render(
         key=_quoted(server.key),
         store=_quoted(server.store),
         cluster=_cluster(server, name, cluster) if cluster else "",
-        system_account=SYSTEM_ACCOUNT,
+        system_account=accounts.SYSTEM,
         system=_user("identity", *server.system),
-        account=ACCOUNT,
+        account=accounts.MESH,
+        workloads=accounts.WORKLOADS,
+        **_passing(),
         users="\n".join(_user(role, *user) for role, user in server.users.items()),
         issuer=server.issuer,
         xkey=server.xkey,
@@ -180,6 +196,30 @@ def _cluster(server: Server, name: str, cluster: Cluster) -> str:
 def bracketed(host: str) -> str:
     """A host as it stands in a URL."""
     return f"[{host}]" if ":" in host else host
+
+
+def _passing() -> dict[str, str]:
+    """What passes between the two accounts, as each exports and imports it."""
+    between = accounts.passing()
+    asked, said, heard = between.asked, between.said, between.heard
+    mesh, workloads = accounts.MESH, accounts.WORKLOADS
+    return {
+        "mesh_exports": _exported("service", asked, workloads)
+        + _exported("stream", heard, workloads),
+        "mesh_imports": _imported("stream", said, workloads),
+        "workloads_exports": _exported("stream", said, mesh),
+        "workloads_imports": _imported("service", asked, mesh) + _imported("stream", heard, mesh),
+    }
+
+
+def _exported(what: str, those: Sequence[str], to: str) -> str:
+    lines = [f"      {{ {what}: {_quoted(one)}, accounts: [{to}] }}\n" for one in those]
+    return "".join(lines)
+
+
+def _imported(what: str, those: Sequence[str], of: str) -> str:
+    lines = [f"      {{ {what}: {{ account: {of}, subject: {_quoted(one)} }} }}\n" for one in those]
+    return "".join(lines)
 
 
 def _user(name: str, public: str, permissions: Permissions) -> str:

@@ -39,8 +39,6 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True):
     subscribe: tuple[str, ...]
     not_subscribe: tuple[str, ...] = ()
     """What is refused, or left out of what is heard, although `subscribe` allows it."""
-    answers: bool = False
-    """May answer each request that it gets, once, wherever the answer is wanted."""
 
 
 def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
@@ -71,7 +69,6 @@ def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
             f"{subjects.inbox(workload)}.>",
         ),
         not_subscribe=(NO_GROUPS,),
-        answers=True,
     )
 
 
@@ -161,8 +158,10 @@ def _found_as(role: Service) -> tuple[str, ...]:
 
 
 _ENSURE = _stream_api("CREATE", "UPDATE", "INFO")
-# Only inboxes of services and people; identity answers workloads too.
+# Only inboxes of services and people.
 _ANSWER_PEOPLE = "_INBOX._.>"
+# Where NATS waits for what it passes on to the account of a workload that has asked.
+_ANSWER_WORKLOADS = "_R_.>"
 
 _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     # Beside what every service may: publishes, hears by itself, serves with its replicas.
@@ -177,7 +176,7 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
             f"$KV.{TOKENS}.*",
             _direct_get(_TOKENS, f"$KV.{TOKENS}.*"),
             _CALLOUT_ANSWERS,
-            "_INBOX.>",
+            *(_ANSWER_PEOPLE, _ANSWER_WORKLOADS),
         ),
         (subjects.ack_any().subject, subjects.lifecycle_any().subject),
         (

@@ -18,7 +18,7 @@ SERVER = nkey.generate(nkey.SERVER)
 USER = nkey.generate(nkey.USER)
 PERSON = nkey.generate(nkey.USER)
 OURS, THEIRS, NOBODY_S = xkey.generate(), xkey.generate(), xkey.generate()
-SOME = Permissions(publish=("a",), subscribe=("b.>",), not_subscribe=("> *",), answers=True)
+SOME = Permissions(publish=("a",), subscribe=("b.>",), not_subscribe=("> *",))
 
 
 def spell(value: object) -> str:
@@ -178,7 +178,6 @@ def test_a_yes_carries_the_permissions_and_never_ends() -> None:
     assert isinstance(may, dict)
     assert may["pub"] == {"allow": ["a"]}
     assert may["sub"] == {"allow": ["b.>"], "deny": ["> *"]}
-    assert may["resp"]["max"] == 1
 
 
 def test_a_no_says_nothing_of_the_reason() -> None:

@@ -74,13 +74,14 @@ TABLE = {
     # questions about the recent past: telemetry hears them with its replicas only
     "tulle.v1.telemetry.stat": ("or", "or"),
     # inboxes
-    "_INBOX.shop.web-1.x.y": ("i", "w"),
-    "_INBOX.shop.books.x.y": ("i", ""),
+    "_INBOX.shop.web-1.x.y": ("", "w"),
+    "_INBOX.shop.books.x.y": ("", ""),
     "_INBOX._.identity.x.y": (SERVICES, "i"),
     "_INBOX._.telemetry.x.y": (SERVICES, "t"),
     "_INBOX._.operator.x.y": (SERVICES, "o"),
     "_INBOX._.person.ada.x.y": (SERVICES, "r"),
-    "_INBOX.x.y": ("i", ""),
+    "_INBOX.x.y": ("", ""),
+    "_R_.x.y": ("i", ""),
     # JetStream: what streams hold
     "$JS.API.DIRECT.GET.tulle_state.put.v1.discovery.address.10-0-0-1": ("wdor", ""),
     "$JS.API.DIRECT.GET.tulle_state.put.v1.mesh.trust": (ALL, ""),
