@@ -19,6 +19,7 @@ verdicts      what was found out a moment ago
 people        people by name, each with a key and a role
 credentials   what such a person is given
 permissions   identity → subjects that it may use
+patterns      subjects with wildcards, compared
 admission     the above put together: admitted or refused, and why
 system        what the NATS servers tell and do: who is connected, end that
 turnout       whoever may no longer use the bus is shown out

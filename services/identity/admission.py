@@ -93,7 +93,15 @@ class Admission:
         now = self._clock.now()
         who = self._people.find(knock.nkey, now)
         permissions = of_person(who.name, who.role)
-        answer = callout.admit(knock, self._account, who.admitted_as, permissions, now, who.expires)
+        answer = callout.admit(
+            knock,
+            self._account,
+            who.admitted_as,
+            permissions,
+            now,
+            who.expires,
+            into=accounts.of(who.role),
+        )
         await self._journal.tell(
             "admitted",
             f"{who.name} may use the bus as {who.role}",

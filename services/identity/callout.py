@@ -15,7 +15,7 @@ import msgspec
 
 from common.errors import InvalidToken
 from common.jwt import LONGEST, SKEW, unspell
-from services.identity import accounts, nkey
+from services.identity import nkey
 from services.identity.permissions import Permissions
 from services.identity.xkey import BoxKey
 
@@ -151,7 +151,7 @@ def admit(
     now: float,
     ends: float | None = None,
     *,
-    into: str = accounts.MESH,
+    into: str,
 ) -> bytes:
     """The answer that lets a connection into the account `into` as `name`, until `ends`.
 

@@ -1,19 +1,21 @@
 """The configuration of nats-server, the same for every deployment.
 
-TLS from the mesh's own anchor; accounts for services, workloads and the system; static nkey users for the
-control plane, which need nobody to come in; everybody else is asked for at the callout, in a box that only
-identity can open. One node, or several that know each other.
+TLS from the mesh's own anchor; an account for each set of rights; static nkey users for the control plane,
+which need nobody to come in; everybody else is asked for at the callout, in a box that only identity can
+open. One node, or several that know each other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from services.identity import accounts
+from services.identity.accounts import Passing
 from services.identity.callout import MOST_PAYLOAD, MOST_SUBSCRIPTIONS
-from services.identity.permissions import Permissions
+from services.identity.permissions import Permissions, PersonRole, Role
 
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
 _ADMISSION_SECONDS = 30
@@ -55,27 +57,7 @@ accounts {{
 {system}
     ]
   }}
-  {account} {{
-    jetstream {{ max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }}
-    users: [
-{users}
-    ]
-    exports: [
-{mesh_exports}
-    ]
-    imports: [
-{mesh_imports}
-    ]
-  }}
-  {workloads} {{
-    exports: [
-{workloads_exports}
-    ]
-    imports: [
-{workloads_imports}
-    ]
-  }}
-}}
+{accounts}}}
 
 authorization {{
   timeout: {seconds}
@@ -83,10 +65,27 @@ authorization {{
     issuer: {issuer}
     xkey: {xkey}
     account: {account}
-    allowed_accounts: [{account}, {workloads}]
+    allowed_accounts: {admitted}
     auth_users: {auth_users}
   }}
 }}
+"""
+
+_ACCOUNT = """\
+  {account} {{
+{jetstream}    users: [
+{users}
+    ]
+    mappings: {{
+{mappings}    }}
+    exports: [
+{exports}    ]
+    imports: [
+{imports}    ]
+  }}
+"""
+_JETSTREAM = """\
+    jetstream { max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }
 """
 
 # A workload's leaf comes from the same anchor as a node's certificate: only the password tells them apart.
@@ -141,8 +140,8 @@ class Server:
     """The public nkey of the account that answers the callout."""
     xkey: str
     """The public xkey for which questions are sealed."""
-    users: Mapping[str, tuple[str, Permissions]]
-    """The static ones: a name for people, the public nkey and what it may do."""
+    users: Mapping[Role, tuple[str, Permissions]]
+    """The static ones: the public nkey and what it may do."""
     system: tuple[str, Permissions]
     """Who may use the system account: a public nkey and what it may do."""
 
@@ -164,10 +163,9 @@ def render(
         cluster=_cluster(server, name, cluster) if cluster else "",
         system_account=accounts.SYSTEM,
         system=_user("identity", *server.system),
+        accounts=_accounts(server),
         account=accounts.MESH,
-        workloads=accounts.WORKLOADS,
-        **_passing(),
-        users="\n".join(_user(role, *user) for role, user in server.users.items()),
+        admitted=_list([accounts.WORKLOADS, *map(accounts.of, get_args(PersonRole))]),
         issuer=server.issuer,
         xkey=server.xkey,
         auth_users=_list([public for public, _ in server.users.values()]),
@@ -198,28 +196,47 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _passing() -> dict[str, str]:
-    """What passes between the two accounts, as each exports and imports it."""
+def _accounts(server: Server) -> str:
+    """Each account: who is in it by a key of its own, and what passes between it and the others."""
     between = accounts.passing()
-    asked, said, heard = between.asked, between.said, between.heard
-    mesh, workloads = accounts.MESH, accounts.WORKLOADS
-    return {
-        "mesh_exports": _exported("service", asked, workloads)
-        + _exported("stream", heard, workloads),
-        "mesh_imports": _imported("stream", said, workloads),
-        "workloads_exports": _exported("stream", said, mesh),
-        "workloads_imports": _imported("service", asked, mesh) + _imported("stream", heard, mesh),
-    }
+    return "".join(
+        _ACCOUNT.format(
+            account=account,
+            jetstream=_JETSTREAM if account == accounts.MESH else "",
+            users="\n".join(
+                _user(role, *user)
+                for role, user in server.users.items()
+                if accounts.of(role) == account
+            ),
+            mappings=_mappings(account),
+            exports=_exports(one for one in between if one.owner == account),
+            imports="".join(_import(one) for one in between if one.guest == account),
+        )
+        for account in accounts.residents()
+    )
 
 
-def _exported(what: str, those: Sequence[str], to: str) -> str:
-    lines = [f"      {{ {what}: {_quoted(one)}, accounts: [{to}] }}\n" for one in those]
-    return "".join(lines)
+def _mappings(account: str) -> str:
+    pairs = accounts.mappings(account).items()
+    return "".join(f"      {_quoted(one)}: {_quoted(other)}\n" for one, other in pairs)
 
 
-def _imported(what: str, those: Sequence[str], of: str) -> str:
-    lines = [f"      {{ {what}: {{ account: {of}, subject: {_quoted(one)} }} }}\n" for one in those]
-    return "".join(lines)
+def _exports(those: Iterable[Passing]) -> str:
+    guests: dict[Passing, list[str]] = {}
+    for one in those:
+        to_anybody = msgspec.structs.replace(one, guest="", known_as="")
+        guests.setdefault(to_anybody, []).append(one.guest)
+    return "".join(
+        f"      {{ {one.kind}: {_quoted(one.subject)}, accounts: {_list(to)}"
+        f"{', response_type: stream' if one.answered_often else ''} }}\n"
+        for one, to in guests.items()
+    )
+
+
+def _import(one: Passing) -> str:
+    known_as = f", to: {_quoted(one.known_as)}" if one.known_as != one.subject else ""
+    of = f"account: {one.owner}, subject: {_quoted(one.subject)}"
+    return f"      {{ {one.kind}: {{ {of} }}{known_as} }}\n"
 
 
 def _user(name: str, public: str, permissions: Permissions) -> str:

@@ -13,7 +13,6 @@ import msgspec
 from common.bus import Bus
 from common.errors import BusUnavailable
 from common.log import fields
-from services.identity import accounts
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +89,11 @@ class System:
         return sorted(found, key=lambda server: server.name)
 
     async def connections(self) -> list[Connection]:
-        """Everybody who is connected as one of the mesh, on every server."""
+        """Everybody who is connected, in whatever account, on every server."""
         found = []
         for server in await self.servers():
-            for account in (accounts.MESH, accounts.WORKLOADS):
-                some = await self._on(server, account)
-                found += [Connection(server=server, connected=each) for each in some]
+            some = await self._on(server)
+            found += [Connection(server=server, connected=each) for each in some]
         return found
 
     async def kick(self, connection: Connection) -> None:
@@ -114,10 +112,10 @@ class System:
         if answer.error is not None:
             raise BusUnavailable(f"{server.name}: not reloaded: {answer.error.description}")
 
-    async def _on(self, server: Server, account: str) -> list[Connected]:
+    async def _on(self, server: Server) -> list[Connected]:
         found: list[Connected] = []
         while True:
-            asked = {"acc": account, "auth": True, "limit": _PAGE, "offset": len(found)}
+            asked = {"auth": True, "limit": _PAGE, "offset": len(found)}
             subject = f"$SYS.REQ.SERVER.{server.id}.CONNZ"
             answer = await self._one(subject, msgspec.json.encode(asked))
             page = _decode(answer.data, _Page)

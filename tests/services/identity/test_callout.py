@@ -155,7 +155,7 @@ def test_who_signed_the_server_s_nonce_is_known() -> None:
 def test_a_yes_for_a_time_says_when_it_ends() -> None:
     knock = read(question())
     answer = claims_of(
-        callout.admit(knock, ACCOUNT, "_/ada", SOME, NOW, NOW + 60).decode(), ACCOUNT
+        callout.admit(knock, ACCOUNT, "_/ada", SOME, NOW, NOW + 60, into="READER").decode(), ACCOUNT
     )
 
     nats = answer["nats"]
@@ -165,14 +165,15 @@ def test_a_yes_for_a_time_says_when_it_ends() -> None:
 
 def test_a_yes_carries_the_permissions_and_never_ends() -> None:
     knock = read(question())
-    answer = claims_of(callout.admit(knock, ACCOUNT, "shop/web", SOME, NOW).decode(), ACCOUNT)
+    admitted = callout.admit(knock, ACCOUNT, "shop/web", SOME, NOW, into="WORKLOADS")
+    answer = claims_of(admitted.decode(), ACCOUNT)
 
     assert answer["aud"] == SERVER.public
     assert answer["sub"] == USER.public
     nats = answer["nats"]
     assert isinstance(nats, dict)
     user = claims_of(nats["jwt"], ACCOUNT)
-    assert (user["sub"], user["aud"], user["name"]) == (USER.public, "MESH", "shop/web")
+    assert (user["sub"], user["aud"], user["name"]) == (USER.public, "WORKLOADS", "shop/web")
     assert "exp" not in user
     may = user["nats"]
     assert isinstance(may, dict)

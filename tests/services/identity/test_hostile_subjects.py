@@ -26,23 +26,29 @@ LETTERS = {"i": "identity", "d": "destination", "j": "injector", "t": "telemetry
 # subject: who may publish, who may subscribe
 TABLE = {
     # what a proxy says, of itself and of others
-    "tulle.v1.metrics.shop.web-1": ("w", "tor"),
+    "tulle.v1.metrics.shop.web-1": ("", "tor"),
+    "$JS.ACK.tulle.v1.metrics.shop.web-1": ("w", ""),
     "tulle.v1.metrics.shop.books": ("", "tor"),
-    "tulle.v1.ack.shop.web-1": ("w", "idor"),
+    "tulle.v1.ack.shop.web-1": ("", "idor"),
+    "$JS.ACK.tulle.v1.ack.shop.web-1": ("w", ""),
     "tulle.v1.ack.shop.books": ("", "idor"),
     "tulle.v1.ack._.telemetry": ("t", "idor"),
     "tulle.v1.ack._.identity": ("i", "idor"),
-    "tulle.v1.lifecycle.shop.web-1.draining": ("w", "idtor"),
+    "tulle.v1.lifecycle.shop.web-1.draining": ("", "idtor"),
+    "$JS.ACK.tulle.v1.lifecycle.shop.web-1.draining": ("w", ""),
     "tulle.v1.lifecycle.shop.books.draining": ("", "idtor"),
     "tulle.v1.lifecycle.shop.web-1.gone": ("", "idtor"),
-    "tulle.v1.learned.shop.web-1": ("w", "dor"),
+    "tulle.v1.learned.shop.web-1": ("", "dor"),
+    "$JS.ACK.tulle.v1.learned.shop.web-1": ("w", ""),
     "tulle.v1.learned.shop.books": ("", "dor"),
-    "tulle.v1.tap_events.shop.web-1": ("w", "tor"),
+    "tulle.v1.tap_events.shop.web-1": ("", "tor"),
+    "$JS.ACK.tulle.v1.tap_events.shop.web-1": ("w", ""),
     "tulle.v1.tap_events.shop.books": ("", "tor"),
     "tulle.v1.tap.shop.web-1": ("to", "wor"),
     "tulle.v1.tap.shop.books": ("to", "or"),
     # what happened
-    "tulle.v1.events.proxy.shop.web-1.ejected": ("w", "tor"),
+    "tulle.v1.events.proxy.shop.web-1.ejected": ("", "tor"),
+    "$JS.ACK.tulle.v1.events.proxy.shop.web-1.ejected": ("w", ""),
     "tulle.v1.events.proxy.shop.books.ejected": ("", "tor"),
     "tulle.v1.events.proxy.ejected": ("", "tor"),
     "tulle.v1.events.identity.issued": ("i", "tor"),
@@ -56,19 +62,19 @@ TABLE = {
     "tulle.v1.identity.certify.shop.books.books": ("", ""),
     "tulle.v1.identity.trust.status": ("or", "or"),
     "tulle.v1.identity.trust.change": ("o", "or"),
-    "put.v1.mesh.trust": ("i", "o"),
-    "put.v1.mesh.rotation": ("i", "o"),
+    "put.v1.mesh.trust": ("i", ""),
+    "put.v1.mesh.rotation": ("i", ""),
     "tulle.v1.mesh.trust": ("", ALL),
     # state: written under put, heard under tulle, and never the other way round
-    "put.v1.mesh.settings": ("d", "o"),
+    "put.v1.mesh.settings": ("d", ""),
     "tulle.v1.mesh.settings": ("", ALL),
-    "put.v1.discovery.address.10-0-0-1": ("d", "o"),
-    "put.v1.discovery.service.shop.web": ("d", "o"),
-    "put.v1.discovery.endpoints.shop.web.web-1": ("d", "o"),
+    "put.v1.discovery.address.10-0-0-1": ("d", ""),
+    "put.v1.discovery.service.shop.web": ("d", ""),
+    "put.v1.discovery.endpoints.shop.web.web-1": ("d", ""),
     "tulle.v1.discovery.address.10-0-0-1": ("", "wdor"),
     "tulle.v1.discovery.service.shop.web": ("", "wdor"),
     "tulle.v1.discovery.endpoints.shop.web.web-1": ("", "wdor"),
-    "put.v1.workload.shop.web-1": ("d", "o"),
+    "put.v1.workload.shop.web-1": ("d", ""),
     "tulle.v1.workload.shop.web-1": ("", "wdor"),
     "tulle.v1.workload.shop.books": ("", "dor"),
     # questions about the recent past: telemetry hears them with its replicas only
@@ -76,12 +82,12 @@ TABLE = {
     # inboxes
     "_INBOX.shop.web-1.x.y": ("", "w"),
     "_INBOX.shop.books.x.y": ("", ""),
-    "_INBOX._.identity.x.y": (SERVICES, "i"),
-    "_INBOX._.telemetry.x.y": (SERVICES, "t"),
-    "_INBOX._.operator.x.y": (SERVICES, "o"),
-    "_INBOX._.person.ada.x.y": (SERVICES, "r"),
+    "_INBOX._.identity.x.y": ("", "i"),
+    "_INBOX._.telemetry.x.y": ("", "t"),
+    "_INBOX._.operator.x.y": ("", "o"),
+    "_INBOX._.person.ada.x.y": ("", "r"),
     "_INBOX.x.y": ("", ""),
-    "_R_.x.y": ("i", ""),
+    "_R_.x.y": (SERVICES, ""),
     # JetStream: what streams hold
     "$JS.API.DIRECT.GET.tulle_state.put.v1.discovery.address.10-0-0-1": ("wdor", ""),
     "$JS.API.DIRECT.GET.tulle_state.put.v1.mesh.trust": (ALL, ""),
@@ -115,12 +121,17 @@ TABLE = {
     "$JS.API.META.LEADER.STEPDOWN": ("", ""),
     "$JS.API.SERVER.REMOVE": ("", ""),
     "$JS.API.ACCOUNT.PURGE.MESH": ("", ""),
+    "$JS.mesh.API.STREAM.INFO.tulle_state": ("or", ""),
+    "$JS.mesh.API.STREAM.DELETE.tulle_state": ("o", ""),
+    "$JS.mesh.API.STREAM.CREATE.tulle_state": ("", ""),
+    "$JS.ACK.tulle.v1.metrics.shop.books": ("", ""),
+    "$JS.ACK.tulle.v1.mesh.trust": ("", ""),
     "$JS.ACK.tulle_state.mine.1.1.1.1.0": ("", ""),
     "$JS.EVENT.ADVISORY.API": ("", "o"),
     # leases and used tokens
-    "$KV.tulle_leases.identity": ("i", "o"),
-    "$KV.tulle_leases.destination": ("d", "o"),
-    "$KV.tulle_leases.injector": ("j", "o"),
+    "$KV.tulle_leases.identity": ("i", ""),
+    "$KV.tulle_leases.destination": ("d", ""),
+    "$KV.tulle_leases.injector": ("j", ""),
     "$KV.tulle_tokens.x": ("i", ""),
     # the services framework
     "$SRV.PING": ("or", SERVICES),
@@ -167,7 +178,7 @@ WILDCARDS = {
     "tulle.v1.tap.>": "or",
     "tulle.v1.tap.shop.*": "or",
     "put.>": "",
-    "put.v1.>": "o",
+    "put.v1.>": "",
     "_INBOX.>": "",
     "_INBOX.*": "",
     "_INBOX.*.*": "",
@@ -182,6 +193,8 @@ WILDCARDS = {
     "$KV.>": "",
     "$SRV.>": "",
     "$SYS.>": "",
+    "$JS.ACK.>": "",
+    "_R_.>": "",
     "$SYS.REQ.>": "",
     "$SYS.REQ.*.AUTH": "",
 }
@@ -329,7 +342,7 @@ async def test_whoever_hears_everything_hears_no_request_for_a_certificate(mesh:
         await reader.client.subscribe(pattern, cb=hear)
     assert await reader.refused() == []
     await other.client.publish("tulle.v1.identity.certify.shop.web.web-9", b"{}", reply="_INBOX.x")
-    await other.client.publish("tulle.v1.learned.shop.web-9", b"{}")
+    await other.client.publish("$JS.ACK.tulle.v1.learned.shop.web-9", b"{}")
     assert await other.refused() == []
     await until(lambda: "tulle.v1.learned.shop.web-9" in heard)
 
