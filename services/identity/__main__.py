@@ -1,8 +1,7 @@
 """`python -m services.identity`: admits to the bus, signs certificates, publishes whom to trust."""
 
-import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from common.clock import SystemClock
 from common.contract import subjects
 from common.errors import InvalidCertificate, InvalidSettings
 from common.lease import Lease
-from common.lifecycle import Stop, run
+from common.lifecycle import Stop, process_name, run
 from common.trusting import Trusting
+from common.version import VERSION
 from services.identity import nkey, streams
 from services.identity.admission import CONCURRENCY, Admission
-from services.identity.attest import Attest
 from services.identity.certifier import Certifier
 from services.identity.directory import BusSettings, MeshDirectory
 from services.identity.inputs import Reloader
@@ -34,15 +33,13 @@ from services.identity.roster import Roster
 from services.identity.rotation import Rotator
 from services.identity.server_files import ServerFiles
 from services.identity.settings import Settings
+from services.identity.source import Source, opened
 from services.identity.spent import Spent
 from services.identity.steps import Steps
 from services.identity.system import System
-from services.identity.tokens import JoinTokens
 from services.identity.turnout import Turnout
-from services.identity.verdicts import Verdicts
 
 NAME = "identity"
-VERSION = "0.1.0"
 _COUNTER = "tulle_identity_events_total"
 _ENDS = "tulle_identity_expiration_timestamp_seconds"
 _REFUSED = "tulle_identity_files_refused"
@@ -53,8 +50,34 @@ async def main(stop: Stop) -> None:
     """Serve until `stop`; raises InvalidSettings if the mesh directory is not one."""
     settings = config.load(Settings)
     log.setup(settings.log_level, settings.log_format)
+    told: dict[str, Callable[[], Answer]] = {}
+    waiting = {"/ready": ready(lambda: False), "/metrics": lambda: (200, TEXT, b"")}
+    # It is seen to live while it waits for its mesh.
+    routes = {path: lambda path=path: told.get(path, waiting[path])() for path in waiting}
+    async with Admin(settings.admin_listen, routes), opened(settings, SystemClock()) as source:
+        if await _filled(source, stop):
+            await _serve(settings, source, told, stop)
+
+
+async def _filled(source: Source, stop: Stop) -> bool:
+    """Wait until there is a mesh directory; False if the program is to end before."""
+    async with anyio.create_task_group() as group:
+
+        async def end() -> None:
+            await stop.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(end)
+        await source.fill()
+        group.cancel_scope.cancel()
+    return not stop.requested
+
+
+async def _serve(
+    settings: Settings, source: Source, told: dict[str, Callable[[], Answer]], stop: Stop
+) -> None:
     clock = SystemClock()
-    mesh = MeshDirectory(Path(settings.dir))
+    mesh = source.mesh
     where = _where(settings, mesh)
     reloader = Reloader(mesh, where.trust_domain, settings.leaf_seconds, clock)
     trusting = _trusting(settings, mesh)
@@ -62,26 +85,26 @@ async def main(stop: Stop) -> None:
     system_bus = _bus(settings, mesh, where, trusting, system=True)
     system = System(system_bus)
     spent = Spent(bus, clock)
-    attest = Attest(
-        join=JoinTokens(mesh.token_keys(), where.trust_domain, spent),
-        proof=Proofs(lambda: reloader.current.value.for_proofs(clock.now()), where.trust_domain),
+    door = source.door(
+        Proofs(lambda: reloader.current.value.for_proofs(clock.now()), where.trust_domain),
+        spent,
+        where.trust_domain,
     )
     journal = Journal(bus, clock)
-    routes = {
-        "/ready": ready(lambda: bus.connected.value),
-        "/metrics": lambda: _metrics(journal.counts, reloader),
-    }
-    admin = Admin(settings.admin_listen, routes)
-    async with admin, bus, system_bus, anyio.create_task_group() as group:
+    told["/ready"] = ready(lambda: bus.connected.value)
+    told["/metrics"] = lambda: _metrics(journal.counts, reloader)
+    async with bus, system_bus, anyio.create_task_group() as group:
         group.start_soon(spent.run)
         group.start_soon(streams.keep, bus, clock)
         people = People(mesh.people_file)
-        admission = Admission(
-            Verdicts(attest), people, mesh.account(), mesh.callout(), journal, clock
-        )
+        admission = Admission(door.judge, people, mesh.account(), mesh.callout(), journal, clock)
         await bus.answer(CALLOUT, admission, queue=NAME, concurrency=CONCURRENCY)
         certifier = Certifier(
-            lambda: reloader.current.value.authority, where.trust_domain, journal, clock
+            lambda: reloader.current.value.authority,
+            where.trust_domain,
+            journal,
+            clock,
+            present=door.present,
         )
         roster = Roster(clock)
         await bus.listen(subjects.ack_any(), roster.hear)
@@ -99,21 +122,23 @@ async def main(stop: Stop) -> None:
         await bus.serve(NAME, VERSION, endpoints, queue=NAME)
         lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
         presence = Presence(system, {mesh.user(role).public: role for role in ROLES})
-        copies = Path(settings.nats_dir) if settings.nats_dir else None
+        store = source.store
         rotator = Rotator(
             bus,
             lease,
+            store=store,
             reloader=reloader,
-            steps=Steps(mesh, where.trust_domain, settings.leaf_seconds, clock),
+            steps=Steps(store.draft, where.trust_domain, settings.leaf_seconds, clock),
             roster=roster,
             presence=presence,
-            servers=ServerFiles(mesh, presence, journal, clock, copies=copies),
+            servers=ServerFiles(store, source.delivery(presence), journal, clock),
             journal=journal,
             clock=clock,
         )
+        group.start_soon(source.run)
         group.start_soon(reloader.run, journal)
         group.start_soon(rotator.run)
-        group.start_soon(trusting.run, bus, NAME, f"{socket.gethostname()}:{os.getpid()}")
+        group.start_soon(trusting.run, bus, NAME, process_name())
         group.start_soon(Turnout(people, system, journal, clock).run)
         await stop.wait()
         group.cancel_scope.cancel()

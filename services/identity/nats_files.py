@@ -64,18 +64,30 @@ def make_certificate(
 
 
 def write_configs(
-    mesh: MeshDirectory, *, port: int, store: Path, nodes: Sequence[Node] = ()
+    mesh: MeshDirectory,
+    *,
+    port: int,
+    store: Path,
+    nodes: Sequence[Node] = (),
+    mounted_at: Path | None = None,
 ) -> None:
-    """Write the configuration, or each node's, and remove any other. Raises OSError, InvalidSettings."""
+    """Write the configuration, or each node's, and remove any other.
+
+    Where the servers find their files elsewhere, that is below `mounted_at`, all of them in `nats/`.
+    Raises OSError, InvalidSettings.
+    """
     wanted: dict[Path, str] = {}
     if not nodes:
-        wanted[mesh.nats_config_file] = nats_config.render(_server(mesh, store), port=port)
+        wanted[mesh.nats_config_file] = nats_config.render(
+            _server(mesh, store, mounted_at), port=port
+        )
     else:
         password = mesh.read(mesh.cluster_password_file).decode("ascii", "replace").strip()
-        cluster = Cluster(tuple(nodes), mesh.anchors_file, password)
+        anchors = mounted_at / "nats" / "anchor.pem" if mounted_at else mesh.anchors_file
+        cluster = Cluster(tuple(nodes), anchors, password)
         for node in nodes:
             # On one machine, too, each has its own.
-            server = _server(mesh, store / node.name)
+            server = _server(mesh, store / node.name, mounted_at)
             text = nats_config.render(server, port=node.port, name=node.name, cluster=cluster)
             wanted[mesh.node_config_file(node.name)] = text
     for path, text in wanted.items():
@@ -84,10 +96,11 @@ def write_configs(
         old.unlink()
 
 
-def _server(mesh: MeshDirectory, store: Path) -> Server:
+def _server(mesh: MeshDirectory, store: Path, mounted_at: Path | None) -> Server:
+    seen = MeshDirectory(mounted_at) if mounted_at else mesh
     return Server(
-        cert=mesh.server_file,
-        key=mesh.server_key_file,
+        cert=seen.server_file,
+        key=seen.server_key_file,
         store=store.resolve(),
         issuer=mesh.account().public,
         xkey=mesh.callout().public,

@@ -1,7 +1,6 @@
 """Who is connected to NATS, by the names under which a rotation knows them; and its servers as a whole."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from common.errors import BusUnavailable
@@ -40,19 +39,30 @@ class Presence:
         connections = await self._system.connections()
         return {self._name(one.connected.user) for one in connections} - {""}
 
-    async def reload_all(self, changed: float, ends: datetime) -> list[str]:
-        """Have every server read its files anew that has not done so since they `changed`.
+    async def behind(self, has_read: Callable[[Loaded], bool]) -> tuple[list[Server], list[str]]:
+        """The servers that have not read what they are to; and, for people, whom one cannot ask.
 
-        Nor has one that shows another certificate than the one that `ends` then, whatever its clock says.
-        What went wrong, for people. Raises BusUnavailable. Whoever came in by the callout has to come in
-        anew after a reload, so a server that has read them already is left alone.
+        Raises BusUnavailable.
         """
-        troubles = []
+        late, troubles = [], []
         for server in await self._system.servers():
             try:
-                loaded = await self._system.loaded(server)
-                if loaded.at.timestamp() <= changed or loaded.ends not in (ends, None):
-                    await self._system.reload(server)
+                if not has_read(await self._system.loaded(server)):
+                    late.append(server)
+            except BusUnavailable as error:
+                troubles.append(f"NATS server {error}")
+        return late, troubles
+
+    async def reload(self, servers: Sequence[Server]) -> list[str]:
+        """Have servers read their files anew; returns what went wrong, for people.
+
+        Whoever came in by the callout has to come in anew after that, so a server that has read them already
+        is to be left alone.
+        """
+        troubles = []
+        for server in servers:
+            try:
+                await self._system.reload(server)
             except BusUnavailable as error:
                 troubles.append(f"NATS server {error}")
         return troubles

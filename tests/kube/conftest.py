@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from click.testing import CliRunner
 
+from cli.install import uninstall
+from cli.manifests import FOLDER
 from tests.support.cluster import HOW, Cluster, assets
 
 
@@ -30,3 +33,17 @@ def namespace(cluster: Cluster) -> str:
     name = f"test-{next(_numbers)}"
     cluster.kubectl("create", "namespace", name)
     return name
+
+
+@pytest.fixture(scope="module")
+def installed(cluster: Cluster) -> Iterator[dict[str, str]]:
+    """What `kubectl apply -f k8s/` said of each object. Afterwards what `tulle uninstall` says is deleted.
+
+    Nothing of it runs; pods that a test makes meanwhile are not injected, as the webhook lets them pass.
+    """
+    made = cluster.kubectl("apply", "--warnings-as-errors", "-f", str(FOLDER))
+    try:
+        yield dict(line.split(" ", 1) for line in made.splitlines())
+    finally:
+        printed = CliRunner().invoke(uninstall).stdout
+        cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=printed)

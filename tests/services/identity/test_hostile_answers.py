@@ -136,11 +136,6 @@ OWN_WORDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
 @pytest.fixture(scope="module", params=["one node", "three nodes"])
 async def mesh(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
