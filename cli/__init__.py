@@ -33,6 +33,10 @@ manifests  … k8s/, changed in places
 keys       … as --set says
 availability                … for a cluster in which any one machine may go
 version    tulle version
+completion  tulle completion  Tab in a shell
+diagnostics  tulle diagnostics  what is published, and what a proxy has in force
+diagnosing  … how that is shown
+published  … document by document
 demo       tulle demo       a whole mesh on this machine
 demo_run   what that does, once its options are read
 """

@@ -15,7 +15,9 @@ from common.errors import InvalidSettings, MeshError
 COMMANDS = {
     "bus": "Listen to what the mesh says, and say who else may.",
     "check": "Look whether the mesh is as it should be.",
+    "completion": "Print what makes a shell complete this command.",
     "demo": "Run a whole mesh on this machine.",
+    "diagnostics": "Show what is published, and what a proxy has in force.",
     "edges": "Show who talks to whom, and whether they proved who they are.",
     "identity": "Show which certificate each workload has, and when it ends.",
     "inject": "Add the proxy to Kubernetes manifests.",
@@ -25,7 +27,7 @@ COMMANDS = {
     "trust": "Replace the trust anchor while everything runs.",
     "uninject": "Take the proxy out of Kubernetes manifests.",
     "uninstall": "Print what to delete to be rid of the control plane.",
-    "version": "Show which Tulle this is.",
+    "version": "Show which Tulle this is, and which runs in the mesh.",
 }
 INTERRUPTED = 130
 

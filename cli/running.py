@@ -6,11 +6,13 @@ from collections.abc import Collection
 import anyio
 import msgspec
 
+from cli import leaves
 from common.bus import Bus
 from common.bus.keys import Key
 from common.clock import Clock
 from common.contract import subjects
 from common.contract.events import Ack
+from common.errors import MeshError
 from common.names import WorkloadName, untoken
 
 SERVICES = ("identity", "destination", "injector", "telemetry")
@@ -32,6 +34,23 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     replicas: int
+
+
+class Proxies(msgspec.Struct, frozen=True, kw_only=True):
+    """The proxies that run one version."""
+
+    version: str
+    """Empty if they do not say."""
+    count: int
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs in a mesh."""
+
+    services: tuple[Service, ...]
+    proxies: tuple[Proxies, ...]
+    trouble: tuple[str, ...] = ()
+    """Why something may be missing."""
 
 
 class _Endpoint(msgspec.Struct, frozen=True):
@@ -67,6 +86,25 @@ def _replicas(infos: list[_Info]) -> int:
     """A replica may answer in parts: then each question is answered by as many as there are replicas."""
     questions = Counter(one.subject for info in infos for one in info.endpoints or ())
     return max(questions.values(), default=len(infos))
+
+
+async def versions(bus: Bus) -> Versions:
+    """What runs. Raises BusUnavailable."""
+    found = await services(bus)
+    trouble = [] if found else ["no service answers"]
+    counts: Counter[str] = Counter()
+    try:
+        told = await leaves.fetch(bus)
+    except MeshError as error:
+        trouble.append(f"which proxies run is not known: {error}")
+    else:
+        counts.update(row.version for row in told.rows)
+        if told.covered < ACK_SECONDS:
+            trouble.append(
+                f"identity has listened for {told.covered:.0f} s only: proxies may be missing"
+            )
+    proxies = (Proxies(version=version, count=count) for version, count in sorted(counts.items()))
+    return Versions(services=tuple(found), proxies=tuple(proxies), trouble=tuple(trouble))
 
 
 async def holder(bus: Bus, service: str) -> str:

@@ -98,6 +98,16 @@ def test_every_option_makes_what_kubernetes_takes_without_a_warning(
     assert "configured" in done["deployment.apps/tulle-identity"]
 
 
+def test_what_is_to_be_deleted_is_all_that_was_installed(
+    cluster: Cluster, installed: dict[str, str]
+) -> None:
+    words = ("delete", "--dry-run=server", "-f", "-")
+
+    done = cluster.kubectl(*words, stdin=tulle("uninstall", "--everything"))
+
+    assert len(done.splitlines()) == len(installed)
+
+
 def test_pods_that_may_more_than_they_need_are_warned_about(
     cluster: Cluster, installed: dict[str, str]
 ) -> None:

@@ -26,6 +26,8 @@ from common.nats_server import die_with, free_port
 from tests.support.certificates import self_signed
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
+APART = "config.tulle.dev/admission-webhooks"
+"""The label of namespaces that the webhook of k8s/ leaves alone."""
 HOW = "no Kubernetes API server: run `make envtest`, or set KUBEBUILDER_ASSETS"
 ADMIN = "admin-of-the-tests"
 START_SECONDS = 90.0

@@ -16,6 +16,7 @@ from common.clock import SystemClock
 from tests.support.cluster import HOW, Cluster, assets
 from tests.support.hosts import Hosts, give_up, hosts, require_root
 from tests.support.kubelet.network import API, NODE
+from tests.support.roots import ROOT, SEARCH
 
 CONTROLLERS = (
     *("deployment", "replicaset", "statefulset", "job", "endpointslice", "disruption"),
@@ -71,6 +72,24 @@ class WholeCluster(Cluster):
         """What `kubectl get` has to say, as JSON."""
         return json.loads(self.kubectl("get", *words, "-o", "json"))
 
+    def shell(self, command: str, seconds: float = 330.0) -> str:
+        """What a command prints in a shell at the top of the checkout, with `kubectl` and `tulle` at hand.
+
+        AssertionError shows what it said if it fails.
+        """
+        path = f"PATH={self.programs}:{SEARCH}"
+        env = ["env", "-C", str(ROOT), path, f"KUBECONFIG={self.kubeconfig}"]
+        done = subprocess.run(
+            self.command(*env, "sh", "-c", command),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        told = f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{told}\n{self.story()}"
+        return done.stdout
+
     def until(self, true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """Wait for something; AssertionError says what did not happen, and what the node says."""
         deadline = _clock.monotonic() + seconds
@@ -82,8 +101,8 @@ class WholeCluster(Cluster):
         parts = [self.kubectl("get", "pods", "-A", "-o", "wide")]
         logs = [self.folder / "kubelet.log", *sorted(self.folder.glob("node/pods/*/*.log"))]
         for log in logs:
-            lines = log.read_text(errors="replace").splitlines()[-12:]
-            parts.append("\n  ".join([f"{log.parent.name}/{log.name}", *lines]))
+            lines = log.read_text(errors="replace").splitlines()[-6:]
+            parts.append("\n  ".join([f"{log.parent.name}/{log.name}", *(x[:200] for x in lines)]))
         return "\n".join(parts)
 
     def _answers(self) -> bool:

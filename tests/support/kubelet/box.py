@@ -1,6 +1,7 @@
 """`python -m tests.support.kubelet.box FILE`: become the container that the file describes."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
 
     root: str
     hosts: str
+    hostname: str
     argv: list[str]
     env: dict[str, str]
     mounts: list[Mount]
@@ -46,8 +48,9 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def become(box: Box) -> None:
-    """Turn this process, alone in its mount namespace, into the program; never returns."""
+    """Turn this process, alone in its namespaces of mounts and names, into the program; never returns."""
     root = Path(box.root)
+    socket.sethostname(box.hostname)
     make_root(root, Path(box.hosts))
     inside(root, "/tmp").chmod(0o1777)
     for mount in sorted(box.mounts, key=lambda mount: len(mount.target)):

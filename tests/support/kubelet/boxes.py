@@ -49,6 +49,7 @@ def boxed(
     return Box(
         root=str(folder / spec["name"]),
         hosts=str(hosts),
+        hostname=str(pod.spec.get("hostname", pod.metadata.name))[:63],
         argv=[expanded(word, env) for word in argv],
         env=env,
         mounts=[_mount(one, volume) for one in spec.get("volumeMounts") or ()],

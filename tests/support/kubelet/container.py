@@ -120,7 +120,7 @@ class Container:
             self._set(waiting="CreateContainerConfigError", message=str(error))
             return
         me = [sys.executable, "-m", "tests.support.kubelet.box", str(_written(box))]
-        enter = ["nsenter", f"--net=/run/netns/{self._netns}", "--", "unshare", "--mount"]
+        enter = ["nsenter", f"--net=/run/netns/{self._netns}", "--", "unshare", "--mount", "--uts"]
         with self.log.open("ab") as log:
             process = await anyio.open_process(
                 [*enter, *me],
@@ -188,6 +188,7 @@ class Container:
         probe = self.spec.get("livenessProbe")
         if probe is None:
             await anyio.sleep_forever()
+            raise AssertionError("never")
         failures = 0
         await anyio.sleep(probe.get("initialDelaySeconds", 0))
         while failures < probe.get("failureThreshold", 3):

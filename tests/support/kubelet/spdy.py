@@ -53,10 +53,8 @@ class Forwarding:
     async def run(self) -> None:
         """Serve until the client goes."""
         heard = BufferedByteReceiveStream(self._stream)
-        with contextlib.suppress(
-            anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError
-        ):
-            async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group:
+            with contextlib.suppress(anyio.IncompleteRead, OSError, *_GONE):
                 while True:
                     first, second = struct.unpack(">II", await heard.receive_exactly(8))
                     flags, length = second >> 24, second & 0xFFFFFF
@@ -65,6 +63,7 @@ class Forwarding:
                         await self._control(first & 0xFFFF, body, group)
                     else:
                         await self._data(first, flags, body)
+            group.cancel_scope.cancel()
 
     async def _control(self, kind: int, body: bytes, group: TaskGroup) -> None:
         if kind == PING:
@@ -107,8 +106,9 @@ class Forwarding:
                 while True:
                     await self._say(number, 0, await socket.receive())
             del self._sockets[number]
-        await self._say(number, FIN, b"")
-        await self._say(error, FIN, b"")
+        with contextlib.suppress(OSError, *_GONE):
+            await self._say(number, FIN, b"")
+            await self._say(error, FIN, b"")
 
     def _headers(self, block: bytes) -> dict[str, str]:
         text = self._inflate.decompress(block)
