@@ -1,7 +1,9 @@
 """What passes between the accounts of NATS: as much as everybody's rights, and nothing in two ways."""
 
 from itertools import combinations
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from services.identity import accounts
 from services.identity.accounts import MESH, WORKLOADS, passing, residents
 from services.identity.patterns import broadest, common
 from services.identity.permissions import MESH_API
+from tests.support.identity import Mesh, nats
 
 PATTERNS = st.lists(st.sampled_from("ab*"), min_size=1, max_size=3).flatmap(
     lambda words: st.sampled_from([".".join(words), ".".join([*words, ">"])])
@@ -114,3 +117,25 @@ def test_people_find_the_mesh_s_jetstream_under_its_usual_name() -> None:
             assert known_as.startswith(MESH_API)
             assert known_as in theirs
     assert accounts.mappings(WORKLOADS) == {}
+
+
+@pytest.mark.anyio
+async def test_people_find_the_services_of_all_accounts(tmp_path: Path) -> None:
+    """As `nats micro ls` does."""
+    async with (
+        nats(tmp_path) as mesh,
+        mesh.identity(),
+        mesh.role("telemetry") as telemetry,
+        mesh.role("destination") as destination,
+    ):
+        for name, bus in (("telemetry", telemetry), ("destination", destination)):
+            await bus.serve(name, "0.1.0", [], queue=name)
+        found = await _services(mesh)
+
+    assert found == {"identity", "telemetry", "destination"}
+
+
+async def _services(mesh: Mesh) -> set[str]:
+    async with mesh.role("operator") as operator:
+        answers = await operator.ask_all("$SRV.PING", b"", timeout=5, quiet=1)
+    return {msgspec.json.decode(answer)["name"] for answer in answers}
