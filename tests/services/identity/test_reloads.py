@@ -11,9 +11,10 @@ from common.bus import Bus
 from common.bus.keys import Key
 from common.contract import subjects
 from common.contract.events import Event
-from common.contract.identity import TrustQuestion
+from common.contract.leaves import LeavesQuestion
+from common.errors import BusUnavailable
 from tests.support.identity import Mesh, nats
-from tests.support.nats import until
+from tests.support.nats import until, until_told
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +32,7 @@ async def test_questions_are_answered_and_words_heard_while_a_server_reads_its_c
         mesh.role("operator") as operator,
         anyio.create_task_group() as group,
     ):
+        await until_told(lambda: _is_ready(destination))
         heard: list[str] = []
         event = subjects.event("destination", "said")
         await operator.listen(event, lambda _, said: heard.append(said.message))
@@ -51,9 +53,16 @@ async def test_questions_are_answered_and_words_heard_while_a_server_reads_its_c
     assert heard == [str(n) for n in range(RELOADS)]
 
 
+async def _is_ready(bus: Bus) -> bool:
+    try:
+        return await bus.get(subjects.trust()) is not None
+    except BusUnavailable:
+        return False
+
+
 async def _ask(operator: Bus, answered: list[int]) -> None:
     while True:
-        await operator.request(subjects.trust_status(), TrustQuestion(), timeout=10)
+        await operator.request(subjects.leaves(), LeavesQuestion(), timeout=10)
         answered.append(1)
 
 
