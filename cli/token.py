@@ -2,7 +2,7 @@
 
 import click
 
-from cli.options import Duration, mesh_directory, mesh_option, output_option
+from cli.options import Duration, mesh_option, output_option
 
 _MONTH = 31 * 86_400.0
 
@@ -33,23 +33,30 @@ def token(workload: str, service_account: str, lifetime: float, form: str) -> No
     Example:
       (umask 077; tulle token shop/web-1 --service-account web > web-1.token)
     """
+    from cli.borrowed import BUS, TOKENS, borrowed
     from cli.output import json
     from common.clock import SystemClock
-    from common.errors import InvalidName
+    from common.errors import InvalidName, InvalidSettings
     from common.names import WorkloadName
     from services.identity import tokens
-    from services.identity.directory import MeshDirectory
 
-    mesh = MeshDirectory(mesh_directory())
     try:
-        issued = tokens.issue(
-            mesh.read(mesh.tokens_key_file),
-            WorkloadName.parse(workload),
-            service_account,
-            trust_domain=mesh.bus().trust_domain,
-            lifetime=lifetime,
-            now=SystemClock.now(),
-        )
+        named = WorkloadName.parse(workload)
+        with borrowed(BUS, TOKENS) as mesh:
+            if mesh.bus_file.exists() and not mesh.tokens_key_file.exists():
+                raise InvalidSettings(
+                    f"{mesh.tokens_key_file}: not there: this mesh knows no join tokens. In a cluster pods"
+                    " show the token of their service account; `bootstrap --join-tokens` makes a mesh for"
+                    " others as well"
+                )
+            issued = tokens.issue(
+                mesh.read(mesh.tokens_key_file),
+                named,
+                service_account,
+                trust_domain=mesh.bus().trust_domain,
+                lifetime=lifetime,
+                now=SystemClock.now(),
+            )
     except InvalidName as error:
         raise click.UsageError(str(error)) from None
     print(json({"token": issued, "lifetime_seconds": lifetime}) if form == "json" else issued)

@@ -23,12 +23,13 @@ class PlainAccess:
     def __init__(self, url: str, token: str = "secret") -> None:
         self.url = url
         self.token = token
+        self._context = ssl.create_default_context()
 
     async def server(self) -> str:
         return self.url
 
     async def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        return self._context
 
     async def authorization(self) -> str:
         return f"Bearer {self.token}"

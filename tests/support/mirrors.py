@@ -198,6 +198,16 @@ async def what_follows_is_brought_up_to_date(world: World) -> None:
     assert await world.held(layout.TRUST, "ConfigMap") == {"anchor.pem": anchors + more}
 
 
+async def what_follows_is_so_from_the_start(world: World) -> None:
+    """A mesh that was restored, say: with NATS's old keys nobody could come onto the bus to mend it."""
+    derived = await world.held("tulle-nats")
+    await world.patch("tulle-nats", data={"server.pem": "eA=="})
+
+    await world.replica()
+
+    assert await world.held("tulle-nats") == derived
+
+
 async def what_follows_and_is_gone_is_named(world: World) -> None:
     one = await world.replica()
     path = f"/api/v1/namespaces/{world.namespace}/secrets/tulle-nats"
@@ -217,5 +227,6 @@ PROMISES: tuple[Callable[[World], Awaitable[None]], ...] = (
     what_others_change_is_taken_up,
     an_issuer_from_elsewhere_is_used_while_it_is_there_and_never_written_back,
     what_follows_is_brought_up_to_date,
+    what_follows_is_so_from_the_start,
     what_follows_and_is_gone_is_named,
 )
