@@ -399,6 +399,33 @@ async def test_a_server_that_answers_no_more_is_left(monkeypatch: pytest.MonkeyP
         await until(partial(connected_times, bus, 2))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HPUB x.a 16 17\r\nNATS/1.0 \xff\xff\xff\r\n\r\n!\r\n",
+        b"HPUB x.a 18 19\r\nNATS/1.0 404 \xff\r\n\r\n!\r\n",
+        b"HPUB x.a 8 9\r\nNATS/1.0!\r\n",
+        b"HPUB x.a 1 2\r\nN!\r\n",
+        b"PUB x.\xff 1\r\n!\r\n",
+        b"PUB x.a \xff 1\r\n!\r\n",
+    ],
+)
+async def test_whatever_somebody_says_it_is_heard_and_what_comes_after_it(said: bytes) -> None:
+    async with NatsServer() as server, connected(server) as bus:
+        heard: list[bytes] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message.data)
+
+        await bus.connection.add(Subscription(bus.connection, "x.*", hear), settle=True)
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as wire:
+            await wire.send(b'CONNECT {"headers": true, "verbose": false}\r\n' + said)
+            await wire.send(b"PUB x.a 5\r\nafter\r\n")
+            await until(lambda: len(heard) == 2)
+
+        assert heard == [b"!", b"after"]
+
+
 async def test_sniffing_shows_what_is_said_as_it_is() -> None:
     async with NatsServer() as server, connected(server) as bus:
         seen: list[tuple[str, bytes]] = []

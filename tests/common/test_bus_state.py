@@ -1,5 +1,6 @@
 """Retained documents on a real nats-server: compare-and-set, scans, streams."""
 
+import anyio
 import msgspec
 import pytest
 
@@ -14,7 +15,7 @@ from common.contract.topic import State, Topic
 from common.errors import BusUnavailable, InvalidMessage, RevisionConflict
 from common.names import ServiceName
 from common.nats_server import NatsServer
-from tests.support.nats import connected, mesh, scan, until
+from tests.support.nats import connected, mesh, scan, until, until_told
 
 pytestmark = pytest.mark.anyio
 
@@ -108,6 +109,28 @@ async def test_events_are_retained() -> None:
         while not (found := await replay(bus, subjects.EVENTS, events)):
             pass
         assert found == [("tulle.v1.events.identity.issued", event)]
+
+
+@pytest.mark.parametrize("said", ["NATS/1.0 204 EOB", "NATS/1.0 503", "NATS/1.0\r\nStatus: 503"])
+async def test_what_an_author_says_in_the_server_s_place_ends_nothing(said: str) -> None:
+    async with mesh() as (server, bus):
+        event = Event(component="identity", what="issued", message="x" * 4_000, time=1.0)
+        topic = subjects.event("identity", "issued")
+        given, body = f"{said}\r\n\r\n".encode(), topic.encode(event)
+        sizes = f"{len(given)} {len(given) + len(body)}".encode()
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as wire:
+            await wire.send(b'CONNECT {"headers": true, "verbose": false}\r\n')
+            await wire.send(b"HPUB %s %s\r\n" % (topic.subject.encode(), sizes) + given + body)
+            await wire.send(b"\r\nPING\r\n")
+            while b"PONG" not in await wire.receive():
+                pass
+        for _ in range(200):
+            assert await bus.publish(topic, event)
+
+        async def all_of_it() -> bool:
+            return await replay(bus, subjects.EVENTS, topic) == [(topic.subject, event)] * 201
+
+        await until_told(all_of_it)
 
 
 async def test_ensuring_the_streams_again_changes_nothing() -> None:

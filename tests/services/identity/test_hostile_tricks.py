@@ -10,6 +10,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from common.bus import Bus
+from common.bus.listening import Subscription
 from common.contract import subjects
 from common.contract.discovery import Service
 from common.names import ServiceName, WorkloadName
@@ -48,6 +49,27 @@ async def test_a_message_that_is_too_large_ends_the_connection_that_sent_it(
         assert heard == ["-ERR 'Maximum Payload Violation'"]
         assert one.closed
     assert await web.may_publish("$JS.ACK.tulle.v1.metrics.shop.web-1")
+
+
+async def test_nobody_is_deafened_by_what_cannot_be_read(mesh: Mesh) -> None:
+    said = "tulle.v1.events.proxy.shop.garbled"
+    async with mesh.role("telemetry") as telemetry, wire(mesh) as one:
+        heard: list[bytes] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message.data)
+
+        listening = Subscription(telemetry.connection, "tulle.v1.events.proxy.>", hear)
+        await telemetry.connection.add(listening, settle=True)
+        token = mesh.token(WorkloadName("shop", "garbled"), "web")
+        assert await one.connect(auth_token=token) == []
+        for headers in ("N!", "NATS/1.0!", "NATS/1.0 é!"):
+            size = len(headers.encode())
+            assert await one.say(f"HPUB $JS.ACK.{said}.x {size - 1} {size}", headers) == []
+        assert await one.say(f"PUB $JS.ACK.{said}.x 5", "after") == []
+        await until(lambda: b"after" in heard)
+
+        assert len(heard) == 4
 
 
 async def test_subscriptions_have_an_end(mesh: Mesh, web: Intruder) -> None:
