@@ -6,7 +6,7 @@
     issuer/issuer.pem issuer.key     what signs leaves; or tls.crt, tls.key, ca.crt, as cert-manager has them
     tokens/tokens.pem tokens.key     public keys that join tokens are checked with; what signs them
     nats/nats.conf server.pem server.key account.seed callout.seed
-    nats/NODE.conf cluster.password  instead of nats.conf, where several nodes know each other
+    nats/NODE.conf                   instead of nats.conf, where several nodes know each other
     keys/ROLE.seed                   the nkey of each service, and of a person with all rights
     keys/system.seed                 identity's nkey in the system account of NATS
     people.json                      who else may use the bus, and as what; public keys only
@@ -143,11 +143,6 @@ class MeshDirectory:
     def callout_file(self) -> Path:
         """The seed of the xkey that opens what NATS asks."""
         return self.root / "nats" / "callout.seed"
-
-    @property
-    def cluster_password_file(self) -> Path:
-        """What the nodes of a NATS cluster show each other."""
-        return self.root / "nats" / "cluster.password"
 
     @property
     def people_file(self) -> Path:

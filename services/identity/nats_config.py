@@ -6,13 +6,14 @@ identity can open. One node, or several that know each other.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from services.identity.callout import ACCOUNT, MOST_PAYLOAD, MOST_SUBSCRIPTIONS
 from services.identity.permissions import Permissions
+from services.identity.roots import NODE
 
 SYSTEM_ACCOUNT = "SYS"
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
@@ -75,7 +76,7 @@ authorization {{
 }}
 """
 
-# A workload's leaf comes from the same anchor as a node's certificate: only the password tells them apart.
+# A workload's leaf comes from the same anchor as a node's certificate: only the name in it tells them apart.
 _CLUSTER = """
 cluster {{
   name: tulle
@@ -87,14 +88,14 @@ cluster {{
     cert_file: {cert}
     key_file: {key}
     ca_file: {anchors}
+    verify_and_map: true
     min_version: "1.3"
     timeout: {seconds}
   }}
-  authorization {{ user: {user}, password: {password}, timeout: {seconds} }}
+  authorization {{ user: {user}, timeout: {seconds} }}
   routes: {routes}
 }}
 """
-_ROUTE_USER = "route"
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
-    """All nodes, and what they show each other."""
+    """All nodes, and below what they show each other certificates."""
 
     nodes: tuple[Node, ...]
     anchors: Path
-    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,7 @@ def render(
 
 def _cluster(server: Server, name: str, cluster: Cluster) -> str:
     own = next(node for node in cluster.nodes if node.name == name)
-    routes = [
-        f"tls://{_ROUTE_USER}:{cluster.password}@{bracketed(node.host)}:{node.route_port}"
-        for node in cluster.nodes
-    ]
+    routes = [f"tls://{bracketed(node.host)}:{node.route_port}" for node in cluster.nodes]
     return _CLUSTER.format(
         port=own.route_port,
         advertise=_quoted(f"{bracketed(own.host)}:{own.route_port}"),
@@ -171,8 +168,7 @@ def _cluster(server: Server, name: str, cluster: Cluster) -> str:
         key=_quoted(server.key),
         anchors=_quoted(cluster.anchors),
         seconds=_ADMISSION_SECONDS,
-        user=_quoted(_ROUTE_USER),
-        password=_quoted(cluster.password),
+        user=_quoted(NODE),
         routes=_list(routes),
     )
 

@@ -1,7 +1,6 @@
 """What of the mesh directory is NATS's: its keys, its certificate, and a configuration for each node."""
 
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,13 +46,11 @@ def check(nodes: Sequence[Node]) -> None:
             raise InvalidSettings(f"nodes: expected a different {what} for each")
 
 
-def make_keys(mesh: MeshDirectory, *, clustered: bool) -> None:
+def make_keys(mesh: MeshDirectory) -> None:
     """Make what is not there yet; what is there is kept. Raises OSError."""
     for path in (*map(mesh.seed_file, ROLES), mesh.seed_file("system")):
         _once(path, lambda: nkey.generate(nkey.USER).seed)
     _once(mesh.callout_file, lambda: xkey.generate().seed)
-    if clustered:
-        _once(mesh.cluster_password_file, lambda: secrets.token_hex(32))
 
 
 def make_certificate(
@@ -71,8 +68,7 @@ def write_configs(
     if not nodes:
         wanted[mesh.nats_config_file] = nats_config.render(_server(mesh, store), port=port)
     else:
-        password = mesh.read(mesh.cluster_password_file).decode("ascii", "replace").strip()
-        cluster = Cluster(tuple(nodes), mesh.anchors_file, password)
+        cluster = Cluster(tuple(nodes), mesh.anchors_file)
         for node in nodes:
             # On one machine, too, each has its own.
             server = _server(mesh, store / node.name)

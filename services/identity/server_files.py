@@ -12,6 +12,7 @@ from services.identity import server_certificate
 from services.identity.directory import MeshDirectory, write
 from services.identity.journal import Journal
 from services.identity.presence import Presence
+from services.identity.roots import has_routes
 
 
 class ServerFiles:
@@ -69,6 +70,6 @@ class ServerFiles:
             for path, copy in zip(files, copies, strict=True):
                 write(copy, mesh.read(path), path.stat().st_mode & 0o777)
             files = copies
-        if mesh.cluster_password_file.exists():
+        if has_routes(mesh.server().certificate):
             files.append(mesh.anchors_file)
         return files

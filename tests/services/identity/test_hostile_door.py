@@ -24,6 +24,7 @@ from services.identity.bootstrap import bootstrap
 from services.identity.callout import Knock
 from services.identity.directory import MeshDirectory
 from services.identity.permissions import CALLOUT, Permissions
+from services.identity.roots import NODE
 from services.identity.tokens import issue
 from tests.support import hostile
 from tests.support.hostile import WEB
@@ -267,26 +268,26 @@ async def test_who_asks_for_another_s_certificate_is_told_nothing_by_anybody(mes
 
 
 async def test_a_leaf_does_not_make_its_holder_a_node(tmp_path: Path) -> None:
-    """Routes are TLS with certificates of the same anchor as everybody's: the password keeps them apart."""
+    """Routes are TLS with certificates of the same anchor as everybody's: a name keeps them apart."""
     ports = [free_port() for _ in range(3)]
     nodes = [
         nats_files.parse_node(f"n{n}=127.0.0.1:{free_port()}:{p}") for n, p in enumerate(ports)
     ]
     directory = bootstrap(tmp_path / "mesh", nodes=nodes, store_dir=tmp_path / "store")
-    async with NatsServer(directory.node_config_file("n0"), scheme="tls") as server:
+    async with NatsServer(directory.node_config_file("n0"), scheme="tls"):
         with_leaf = _with_certificate(directory, tmp_path)
-        without = bus_context(directory.anchors_file.read_text())
-        connect = 'CONNECT {"user":"route","pass":"guess","verbose":false,"tls_required":true}'
+        without, as_nats = (bus_context(directory.anchors_file.read_text()) for _ in range(2))
+        as_nats.load_cert_chain(directory.server_file, directory.server_key_file)
+        connect = f'CONNECT {{"user":"{NODE}","verbose":false,"tls_required":true}}'
         attempts = {
-            "a password": (with_leaf, connect),
+            "the name of nodes": (with_leaf, connect),
             "none": (with_leaf, 'CONNECT {"verbose":false}'),
         }
         for context, line in attempts.values():
             assert "Authorization Violation" in await _as_node(ports[0], context, line)
         # Without a certificate TLS 1.3 ends after the handshake, with the first byte.
         assert await _as_node(ports[0], without, connect) == ""
-        log = server.log_file.read_text()
-    assert directory.cluster_password_file.read_text() not in log
+        assert await _as_node(ports[0], as_nats, connect, "PONG")
 
 
 def _with_certificate(directory: MeshDirectory, work: Path) -> ssl.SSLContext:
@@ -302,15 +303,15 @@ def _with_certificate(directory: MeshDirectory, work: Path) -> ssl.SSLContext:
     return context
 
 
-async def _as_node(port: int, context: ssl.SSLContext, line: str) -> str:
-    """What a node says to somebody who claims to be one; empty if it just ends."""
+async def _as_node(port: int, context: ssl.SSLContext, line: str, until: str = "\0") -> str:
+    """What a node says, `until` that, to somebody who claims to be one; empty if it just ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     try:
         writer.write(f"{line}\r\nPING\r\n".encode())
         heard = b""
         async with asyncio.timeout(10):
             with suppress(OSError):
-                while more := await reader.read(100_000):
+                while until.encode() not in heard and (more := await reader.read(100_000)):
                     heard += more
         return heard.decode("latin-1")
     finally:
