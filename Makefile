@@ -21,7 +21,7 @@ PY := .venv/bin/python
 SOAK_SECONDS ?= 1800
 FUZZ_EFFORT ?= 40
 H2SPEC := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/bin/h2spec
-ENVTEST := $(or $(KUBEBUILDER_ASSETS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/envtest)/kube-apiserver
+ENVTEST := $(or $(KUBEBUILDER_ASSETS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/envtest)/kube-controller-manager
 TOOLS := iptables ip unshare nginx curl openssl h2load wrk redis-server psql
 
 # What a person's shell may carry must not reach our Python.

@@ -1,6 +1,7 @@
 """What every room of Tulle shares, words first, doors to the world last.
 
 errors       every way to fail, one word each
+version      which Tulle this is
 clock        time and chance, so that pure code can be tested
 names        services, workloads and identities, and how subjects spell them
 latest       a cell of immutable values that many may watch

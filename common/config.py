@@ -10,11 +10,21 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from common.errors import InvalidSettings
 
 PREFIX = "TULLE_"
 S = TypeVar("S", bound=msgspec.Struct)
+
+Servers = Annotated[
+    tuple[str, ...],
+    Meta(
+        min_length=1, description="addresses of NATS such as tls://nats:4222, with commas between"
+    ),
+]
+File = Annotated[str, Meta(min_length=1, description="the path of a file")]
+Listen = Annotated[str, Meta(pattern=r"^.+:\d+$", description="HOST:PORT")]
 
 
 def environment() -> Mapping[str, str]:

@@ -18,6 +18,7 @@ settings are wrong, 130 and 143 it was cut short by a second signal.
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NoReturn
@@ -50,6 +51,11 @@ class Stop:
     async def wait(self) -> None:
         """Wait until the program is to end."""
         await self._event.wait()
+
+
+def process_name() -> str:
+    """What this process is called among the replicas of a service: `HOST:PID`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def run(main: Callable[[Stop], Awaitable[None]]) -> NoReturn:

@@ -14,6 +14,7 @@ from common.contract.events import Ack
 from common.contract.identity import TrustBundle
 from common.errors import InvalidCertificate, InvalidSettings, MeshError
 from common.log import fields
+from common.version import VERSION
 from common.x509 import bus_context
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class Trusting:
             uid=replica,
             revisions={subjects.trust().subject: self.revision},
             time=self._clock.now(),
+            version=VERSION,
         )
 
 

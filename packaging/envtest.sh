@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build kube-apiserver, kubectl and etcd from their published Go modules into the folder $1; needs Go.
+# Build kube-apiserver, kube-controller-manager, kubectl and etcd from their Go modules into the folder $1; needs Go.
 #
 # About ten minutes on two cores, and nothing is downloaded but modules, which Go checks against its checksum
 # database. kube-apiserver's own go.mod points at folders beside it; here they are the modules of that release.
@@ -25,13 +25,14 @@ original=$(go mod download -json "k8s.io/kubernetes@v$KUBERNETES" | sed -n 's/.*
 component=k8s.io/component-base/version
 nice go build -p 2 -trimpath -o "$work/bin/" -ldflags="-s -w -X $component.gitVersion=v$KUBERNETES \
  -X $component.gitMajor=1 -X $component.gitMinor=$(echo "$KUBERNETES" | cut -d. -f2)" \
-  k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+  k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager \
+  k8s.io/kubernetes/cmd/kubectl
 
 cd "$work/etcd"
 printf 'module tulle.dev/etcd\n\ngo 1.25.0\n' >go.mod
 go get "go.etcd.io/etcd/server/v3@v$ETCD"
 nice go build -p 2 -trimpath -ldflags="-s -w" -o "$work/bin/etcd" go.etcd.io/etcd/server/v3
 
-# kube-apiserver last: it is what make looks for.
-mv "$work/bin/etcd" "$work/bin/kubectl" "$folder/"
-mv "$work/bin/kube-apiserver" "$folder/"
+# kube-controller-manager last: it is what make looks for.
+mv "$work/bin/etcd" "$work/bin/kubectl" "$work/bin/kube-apiserver" "$folder/"
+mv "$work/bin/kube-controller-manager" "$folder/"

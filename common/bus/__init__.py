@@ -11,6 +11,7 @@ merge       which of all sightings of a document to believe
 follow      followers and their common timetable
 serve       answering requests
 gather      one question, many answers
+outbox      what is told while the bus is away, and heard when it is back
 replay      what was said, from a stream that retained it
 keys        a key by compare-and-set, of which leases are made
 streams     what must exist in JetStream
@@ -20,6 +21,7 @@ from common.bus.client import Bus as Bus
 from common.bus.connection import Stats as Stats
 from common.bus.follow import Follower as Follower
 from common.bus.listening import Subscription as Subscription
+from common.bus.outbox import Outbox as Outbox
 from common.bus.serve import Endpoint as Endpoint
 from common.bus.serve import Service as Service
 from common.bus.state import Revision as Revision

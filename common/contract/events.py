@@ -1,8 +1,9 @@
 """What happened: the lifecycle of workloads, events for people, acknowledgements."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 Phase = Literal["started", "ready", "draining", "stopped"]
 Service = Literal["identity", "destination", "injector", "telemetry"]
@@ -64,3 +65,5 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     leaf: ShownLeaf | None = None
     """None: it holds none, as services do."""
+    version: Annotated[str, Meta(max_length=64)] = ""
+    """Of Tulle, as it runs there."""

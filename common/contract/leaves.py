@@ -28,6 +28,8 @@ class WorkloadLeaf(msgspec.Struct, frozen=True, kw_only=True):
     trust_revision: int = 0
     """Of the trust bundle that it believes; 0: what it was started with."""
     leaf: ShownLeaf | None = None
+    version: str = ""
+    """Of the proxy, as it says itself."""
 
 
 class Signer(msgspec.Struct, frozen=True, kw_only=True):

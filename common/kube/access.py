@@ -130,6 +130,11 @@ class KubeConfig:
         self._loaded = self._clock.monotonic()
 
 
+def access(kubeconfig: str) -> Access:
+    """The kubeconfig of that path, or the pod's own account if it is empty; raises InvalidSettings."""
+    return KubeConfig(Path(kubeconfig)) if kubeconfig else InCluster()
+
+
 def _context(
     anchors: str | None, certificate: str | None, key: str | None, verify: bool
 ) -> ssl.SSLContext:

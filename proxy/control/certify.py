@@ -191,7 +191,7 @@ class Credentials:
         """Take up what was kept, if it still serves; what does not is named, and will be replaced."""
         try:
             pem = self._leaf_path.read_bytes()
-            self.current.set(self._hold(load_key(pem), load_certificates(pem)))
+            held = self._hold(load_key(pem), load_certificates(pem))
         except FileNotFoundError:
             return
         except (OSError, InvalidCertificate) as error:
@@ -199,6 +199,9 @@ class Credentials:
                 "kept certificate not used: asking for a new one",
                 extra=fields(path=self._leaf_path, error=error),
             )
+        else:
+            self.current.set(held)
+            self._see_whether_it_fits(held)
 
     def _on_connected(self, connected: bool) -> None:
         if connected:

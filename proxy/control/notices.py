@@ -1,11 +1,8 @@
 """What people should hear of a proxy's decisions: which endpoints it has shut out and let in again."""
 
 import logging
-from collections import deque
 
-import anyio
-
-from common.bus import Bus
+from common.bus import Bus, Outbox
 from common.clock import Clock
 from common.contract import subjects
 from common.contract.events import Event
@@ -25,11 +22,9 @@ class Notices:
     """Tells on the log, and on the bus as soon as there is one."""
 
     def __init__(self, bus: Bus, name: WorkloadName, clock: Clock) -> None:
-        self._bus = bus
+        self._outbox = Outbox(bus, LIMIT)
         self._name = name
         self._clock = clock
-        self._waiting: deque[Event] = deque(maxlen=LIMIT)
-        self._wake = anyio.Event()
         self._tokens = float(BURST)
         self._filled_at = clock.monotonic()
         self._untold = 0
@@ -64,12 +59,10 @@ class Notices:
             message,
             extra=fields(**told),
         )
-        self._waiting.append(
-            Event(
-                component="proxy", what=what, message=message, time=self._clock.now(), fields=told
-            )
+        event = Event(
+            component="proxy", what=what, message=message, time=self._clock.now(), fields=told
         )
-        self._wake.set()
+        self._outbox.put(subjects.proxy_event(self._name, what), event)
 
     def _may_tell(self) -> bool:
         now = self._clock.monotonic()
@@ -82,13 +75,4 @@ class Notices:
 
     async def run(self) -> None:
         """Publish for ever what is told."""
-        while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            while self._waiting:
-                await self._bus.wait_connected()
-                event = self._waiting[0]
-                if not await self._bus.publish(subjects.proxy_event(self._name, event.what), event):
-                    await anyio.sleep(0.1)
-                elif self._waiting and self._waiting[0] is event:
-                    self._waiting.popleft()
+        await self._outbox.run()

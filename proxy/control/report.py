@@ -12,6 +12,7 @@ from common.contract.discovery import Settings as MeshSettings
 from common.contract.events import Ack, Learned, Lifecycle, Phase, ShownLeaf
 from common.latest import Latest
 from common.log import fields
+from common.version import VERSION
 from proxy.observe.counters import Counters, report
 from proxy.settings import Settings
 
@@ -140,4 +141,5 @@ class Reporter:
             revisions=revisions,
             leaf=leaf,
             time=self._clock.now(),
+            version=VERSION,
         )

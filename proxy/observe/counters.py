@@ -15,6 +15,7 @@ a name."""
 IDLE_SECONDS = 600.0
 """A series that nothing was added to for so long is told once more and then forgotten."""
 CLIENT_GONE = 499
+_NO_STATUS = 0
 
 Protocol = str
 Key = tuple[Direction, Peer, Protocol, str]
@@ -59,7 +60,7 @@ class Counter:
     def request(
         self,
         status: int,
-        error: MeshError | None,
+        error: Exception | None,
         seconds: float,
         now: float,
         failed: bool,
@@ -67,18 +68,20 @@ class Counter:
     ) -> None:
         """A request was answered with `status`, by the mesh itself if there is an `error`, after `seconds`.
 
-        `grpc` is the status of a gRPC call, -1 if it is none or the status is not known.
+        `status` 0 is none. `grpc` is the status of a gRPC call, -1 if it is none or the status is not known.
         """
         self.touched = now
         self.requests += 1
         self.failures += failed
-        statuses = self.statuses
-        statuses[status] = statuses.get(status, 0) + 1
+        if status:
+            statuses = self.statuses
+            statuses[status] = statuses.get(status, 0) + 1
         if grpc >= 0:
             statuses = self.grpc_statuses
             statuses[grpc] = statuses.get(grpc, 0) + 1
         if error is not None:
-            self.errors[error.reason] = self.errors.get(error.reason, 0) + 1
+            reason = error.reason if isinstance(error, MeshError) else "reset"
+            self.errors[reason] = self.errors.get(reason, 0) + 1
         milliseconds = seconds * 1000
         self.latency[bisect_left(BUCKETS_MS, milliseconds)] += 1
         self.latency_sum_ms += milliseconds
@@ -88,18 +91,10 @@ class Counter:
         self.touched = now
         self.open_connections += 1
 
-    def closed(self, error: MeshError | Exception | None, seconds: float, now: float) -> None:
+    def closed(self, error: Exception | None, seconds: float, now: float) -> None:
         """A connection ended after `seconds`; an error is a failure."""
-        self.touched = now
         self.open_connections -= 1
-        self.requests += 1
-        if error is not None:
-            self.failures += 1
-            reason = error.reason if isinstance(error, MeshError) else "reset"
-            self.errors[reason] = self.errors.get(reason, 0) + 1
-        milliseconds = seconds * 1000
-        self.latency[bisect_left(BUCKETS_MS, milliseconds)] += 1
-        self.latency_sum_ms += milliseconds
+        self.request(_NO_STATUS, error, seconds, now, error is not None)
 
     def snapshot(self) -> Series:
         """The series as it stands."""

@@ -255,6 +255,7 @@ class Http2Stream:
             if self._expected < 0 or (end and self._expected):
                 raise StreamBroken(self.id, Code.PROTOCOL_ERROR, "content-length")
         if end:
+            # _close_remote, without the call that each request would pay for.
             self.remote_closed = True
             if self.local_closed:
                 self.connection.forget(self)

@@ -250,6 +250,7 @@ class Tls(asyncio.BufferedProtocol):
             except ssl.SSLZeroReturnError:
                 data = b""
             except ssl.SSLError as error:
+                # The first alone says what is wrong: of later portions OpenSSL says no more than that.
                 self._broken = self._broken or error
                 return
             if not data:

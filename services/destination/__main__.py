@@ -1,7 +1,5 @@
 """`python -m services.destination`: the service as a program."""
 
-import os
-import socket
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +9,9 @@ from common import config, log
 from common.bus import Bus
 from common.contract import subjects
 from common.errors import InvalidName, InvalidSettings
-from common.kube.access import InCluster, KubeConfig
+from common.kube.access import access
 from common.kube.client import Client
-from common.lifecycle import Stop, run
+from common.lifecycle import Stop, process_name, run
 from common.names import check_subdomain
 from common.trusting import seed, trusting_file
 from services.destination.app import Destination
@@ -34,7 +32,7 @@ async def main(stop: Stop) -> None:
     opener = _opener(settings)
 
     trusting = trusting_file(settings.trust_anchors_file)
-    replica = settings.replica or f"{socket.gethostname()}:{os.getpid()}"
+    replica = settings.replica or process_name()
     async with Bus(
         settings.bus,
         name="destination",
@@ -61,9 +59,8 @@ async def main(stop: Stop) -> None:
 def _opener(settings: Settings) -> Opener:
     """What opens the source that the settings name; raises InvalidSettings."""
     if settings.source == "kubernetes":
-        kubeconfig = settings.kubeconfig
-        access = KubeConfig(Path(kubeconfig)) if kubeconfig else InCluster()
-        return partial(Kubernetes, Client(access, agent="tulle-destination"))
+        client = Client(access(settings.kubeconfig), agent="tulle-destination")
+        return partial(Kubernetes, client)
     if not settings.directory:
         raise InvalidSettings(
             "TULLE_DIRECTORY: not set; expected a path, as TULLE_SOURCE is directory"

@@ -13,6 +13,7 @@ from common.latest import Latest
 from common.lease import Lease
 from common.log import fields
 from common.names import DEFAULT_TRUST_DOMAIN
+from common.version import VERSION
 from services.destination.announce import Announcer
 from services.destination.exposition import CONTENT_TYPE, exposition
 from services.destination.index import Index
@@ -59,6 +60,8 @@ class Destination:
 
     async def run(self) -> None:
         """Follow, hear and publish for ever."""
+        # It answers no questions, but who asks which services are there finds it.
+        await self._bus.serve(LEASE, VERSION, (), queue=LEASE)
         self.source.standing.on_change(self._standing_changed)
         await self._lifecycles.start()
         async with anyio.create_task_group() as group:

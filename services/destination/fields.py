@@ -71,6 +71,13 @@ class Field:
             self.wrong("a list")
         return []
 
+    def only(self, names: tuple[str, ...]) -> None:
+        """Note every member of this mapping that is called otherwise: a slip of the pen has no effect."""
+        for name in self.value if isinstance(self.value, dict) else ():
+            if name not in names:
+                path = (*self.path, str(name))
+                self.mistakes.setdefault(path, "no such field; expected one of " + ", ".join(names))
+
     def text(self, default: str | None = None, expected: str = "a text") -> str:
         """This text, or `default` if it is absent; with no default it must be there."""
         if isinstance(self.value, str):

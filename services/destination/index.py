@@ -139,8 +139,8 @@ class Index:
 
     @property
     def mesh_settings(self) -> MeshSettings | None:
-        """The MeshSettings in force: the first by namespace and name, where there are several."""
-        return self.settings[min(self.settings)] if self.settings else None
+        """The MeshSettings in force; there is one at most."""
+        return next(iter(self.settings.values()), None)
 
     def _replace(self, ref: Ref, new: Resource | None) -> set[Key]:
         match ref.kind:

@@ -13,6 +13,7 @@ from common.contract.discovery import DefaultPolicy, FailureAccrual
 from common.names import WorkloadName, check_label, check_subdomain
 from services.destination.fields import Field, Path
 from services.destination.resources import (
+    MESH,
     EndpointSlice,
     Family,
     MeshSettings,
@@ -51,6 +52,7 @@ CONSECUTIVE = FAILURE_ACCRUAL + "-consecutive-"
 AFFINITY = "sessionAffinity is not heeded: meshed clients balance each request"
 POLICIES: tuple[DefaultPolicy, ...] = ("all-unauthenticated", "all-authenticated", "deny")
 LogLevel = Literal["debug", "info", "warning", "error"]
+SETTINGS = ("clusterNetworks", "opaquePorts", "reportSeconds", "logLevel")
 LEVELS: tuple[LogLevel, ...] = ("debug", "info", "warning", "error")
 
 
@@ -234,11 +236,12 @@ def _owner(meta: Field) -> str:
 
 
 def _mesh_settings(root: Field) -> MeshSettings:
-    spec = root["spec"]
+    spec, name = root["spec"], root["metadata"]["name"]
+    if name.value != MESH:
+        name.wrong(f"{MESH}: the settings of a mesh are one object")
+    spec.only(SETTINGS)
     ports, report, level = spec["opaquePorts"], spec["reportSeconds"], spec["logLevel"]
     return MeshSettings(
-        namespace=namespace(root),
-        name=root["metadata"]["name"].name(check_subdomain, "settings"),
         cluster_networks=networks(spec["clusterNetworks"]),
         opaque_ports=None if ports.absent else frozenset(p.number(1, 65535) for p in ports.items()),
         report_seconds=_seconds(report),

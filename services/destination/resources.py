@@ -13,6 +13,8 @@ from common.names import ServiceName, WorkloadName
 
 Kind = Literal["Service", "EndpointSlice", "Pod", "Namespace", "Node", "MeshSettings"]
 Family = Literal[4, 6]
+MESH = "mesh"
+"""What the one MeshSettings is called."""
 
 
 class Ref(msgspec.Struct, frozen=True, order=True):
@@ -146,10 +148,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A MeshSettings: live settings of the whole mesh. What it leaves open is None."""
+    """The MeshSettings `mesh`: live settings of the whole mesh. What it leaves open is None."""
 
-    namespace: str
-    name: str
     cluster_networks: tuple[str, ...] | None = None
     opaque_ports: frozenset[int] | None = None
     report_seconds: float | None = None
@@ -158,7 +158,7 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ref(self) -> Ref:
         """Which object this is."""
-        return Ref("MeshSettings", self.namespace, self.name)
+        return Ref("MeshSettings", "", MESH)
 
 
 Resource = Service | EndpointSlice | Pod | Namespace | Node | MeshSettings

@@ -5,17 +5,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from common.config import File, Listen, Servers
 from common.log import Format, Level
 from common.names import DEFAULT_TRUST_DOMAIN
-
-Servers = Annotated[
-    tuple[str, ...],
-    Meta(
-        min_length=1, description="addresses of NATS such as tls://nats:4222, with commas between"
-    ),
-]
-File = Annotated[str, Meta(min_length=1, description="the path of a file")]
-Listen = Annotated[str, Meta(pattern=r"^.+:\d+$", description="HOST:PORT")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

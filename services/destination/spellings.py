@@ -11,6 +11,7 @@ from services.destination.resources import Family, Port
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)|0")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_CIDR = re.compile(r"[0-9a-fA-F.:]+/(0|[1-9][0-9]{0,2})")
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
@@ -45,7 +46,8 @@ def networks(field: Field) -> tuple[str, ...] | None:
     found = []
     for item in field.items():
         try:
-            found.append(str(ip_network(item.text(expected="a CIDR block"))))
+            text = item.text(expected="a CIDR block")
+            found.append(str(ip_network(text if _CIDR.fullmatch(text) else "")))
         except ValueError:
             item.wrong("a CIDR block such as 10.0.0.0/8")
     return None if field.absent else tuple(found)

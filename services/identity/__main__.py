@@ -1,6 +1,5 @@
 """`python -m services.identity`: admits to the bus, signs certificates, publishes whom to trust."""
 
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,9 @@ from common.clock import SystemClock
 from common.contract import subjects
 from common.errors import InvalidCertificate, InvalidSettings
 from common.lease import Lease
-from common.lifecycle import Stop, run
+from common.lifecycle import Stop, process_name, run
 from common.trusting import Trusting
+from common.version import VERSION
 from services.identity import nkey, streams
 from services.identity.admission import CONCURRENCY, Admission
 from services.identity.attest import Attest
@@ -42,7 +42,6 @@ from services.identity.turnout import Turnout
 from services.identity.verdicts import Verdicts
 
 NAME = "identity"
-VERSION = "0.1.0"
 _COUNTER = "tulle_identity_events_total"
 _ENDS = "tulle_identity_expiration_timestamp_seconds"
 _REFUSED = "tulle_identity_files_refused"
@@ -113,7 +112,7 @@ async def main(stop: Stop) -> None:
         )
         group.start_soon(reloader.run, journal)
         group.start_soon(rotator.run)
-        group.start_soon(trusting.run, bus, NAME, f"{socket.gethostname()}:{os.getpid()}")
+        group.start_soon(trusting.run, bus, NAME, process_name())
         group.start_soon(Turnout(people, system, journal, clock).run)
         await stop.wait()
         group.cancel_scope.cancel()

@@ -58,7 +58,11 @@ def signers(issuer: Pair, anchors: Sequence[x509.Certificate]) -> Iterable[Signe
 
 def _row(name: str, heard: Heard) -> WorkloadLeaf:
     return WorkloadLeaf(
-        workload=name, heard=heard.time, trust_revision=heard.revision, leaf=heard.leaf
+        workload=name,
+        heard=heard.time,
+        trust_revision=heard.revision,
+        leaf=heard.leaf,
+        version=heard.version,
     )
 
 

@@ -29,6 +29,7 @@ class Heard:
     leaf: ShownLeaf | None
     at: float
     time: float
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class Roster:
             return
         now = self._clock.monotonic()
         revision = ack.revisions.get(trust().subject, 0)
-        replicas = {ack.uid: Heard(revision, ack.leaf, now, self._clock.now())}
+        heard = Heard(revision, ack.leaf, now, self._clock.now(), ack.version)
+        replicas = {ack.uid: heard}
         if name.startswith(_SERVICE):
             replicas = _lately(self._heard.get(name, {}), now) | replicas
         self._remember(self._heard, name, replicas)

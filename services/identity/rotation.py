@@ -19,6 +19,7 @@ from common.contract.identity import Rotation, TrustChange, TrustQuestion
 from common.errors import BusUnavailable, InvalidSettings, Refused, RevisionConflict
 from common.lease import Lease
 from common.log import fields
+from common.version import VERSION
 from services.identity.bundle import Kept
 from services.identity.inputs import Reloader
 from services.identity.journal import Journal
@@ -31,7 +32,6 @@ from services.identity.stock import Stock
 
 log = logging.getLogger(__name__)
 
-VERSION = "0.1.0"
 LOOK_SECONDS = 0.5
 """While a rotation is under way."""
 QUIET_SECONDS = 5.0

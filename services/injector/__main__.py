@@ -1,9 +1,6 @@
 """`python -m services.injector`: the service as a program."""
 
-import os
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import anyio
 import msgspec
@@ -11,11 +8,11 @@ import msgspec
 from common import config, log
 from common.bus import Bus
 from common.contract import subjects
-from common.errors import InvalidCertificate, InvalidSettings
-from common.kube.access import Access, InCluster, KubeConfig
+from common.errors import InvalidSettings
+from common.kube.access import access
 from common.kube.client import Client
-from common.lifecycle import Stop, run
-from common.trusting import Trusting
+from common.lifecycle import Stop, process_name, run
+from common.trusting import Trusting, seed, trusting_file
 from services.injector.annotations import PREFIX, said
 from services.injector.app import NAME, Injector
 from services.injector.keeper import Place
@@ -27,19 +24,18 @@ async def main(stop: Stop) -> None:
     """Run until told to stop."""
     settings = config.load(Settings)
     log.setup(settings.log_level, settings.log_format)
-    trusting = _trusting(settings.trust_anchors_file)
+    trusting = trusting_file(settings.trust_anchors_file)
     mesh = _mesh(settings, trusting)
     mesh()
-    seed = _read(settings.nkey_file, "TULLE_NKEY_FILE").strip()
-    replica = settings.replica or f"{socket.gethostname()}:{os.getpid()}"
+    replica = settings.replica or process_name()
     bus = Bus(
         settings.bus,
         name=NAME,
         tls=trusting.context,
-        nkey_seed=seed,
+        nkey_seed=seed(settings.nkey_file),
         inbox_prefix=subjects.role_inbox(NAME),
     )
-    async with bus, Client(_access(settings), agent="tulle-injector") as client:
+    async with bus, Client(access(settings.kubeconfig), agent="tulle-injector") as client:
         injector = Injector(
             bus, client, _place(settings), listen=settings.listen, mesh=mesh, replica=replica
         )
@@ -51,16 +47,6 @@ async def main(stop: Stop) -> None:
             group.start_soon(trusting.run, bus, NAME, replica)
             await stop.wait()
             group.cancel_scope.cancel()
-
-
-def _trusting(path: str) -> Trusting:
-    """Whom we, and every proxy, trust; raises InvalidSettings."""
-    trusting = Trusting(lambda: _read(path, "TULLE_TRUST_ANCHORS_FILE"))
-    try:
-        trusting.context()
-    except InvalidCertificate as error:
-        raise InvalidSettings(f"TULLE_TRUST_ANCHORS_FILE={path!r}: {error}") from None
-    return trusting
 
 
 def _mesh(settings: Settings, trusting: Trusting) -> Callable[[], Mesh]:
@@ -98,18 +84,6 @@ def _place(settings: Settings) -> Place:
         configuration=settings.webhook,
         hosts=(service, f"{service}.{settings.cluster_domain}"),
     )
-
-
-def _access(settings: Settings) -> Access:
-    return KubeConfig(Path(settings.kubeconfig)) if settings.kubeconfig else InCluster()
-
-
-def _read(path: str, variable: str) -> str:
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InvalidSettings(f"{variable}={path!r}: cannot be read: {reason}") from None
 
 
 if __name__ == "__main__":

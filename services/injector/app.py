@@ -13,6 +13,7 @@ from common.errors import InvalidCertificate
 from common.kube.client import Client
 from common.lease import Lease
 from common.log import fields
+from common.version import VERSION
 from common.x509 import show
 from services.injector.exposition import CONTENT_TYPE, exposition
 from services.injector.journal import Journal
@@ -41,6 +42,7 @@ class Injector:
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        self._bus = bus
         self.namespaces = Namespaces(client)
         self.journal = Journal(bus, client, clock)
         self.keeper = Keeper(client, place, clock)
@@ -65,6 +67,8 @@ class Injector:
 
     async def run(self) -> None:
         """Serve for ever, from the first certificate on."""
+        # It answers no questions, but who asks which services are there finds it.
+        await self._bus.serve(NAME, VERSION, (), queue=NAME)
         async with anyio.create_task_group() as group:
             group.start_soon(self.journal.run)
             group.start_soon(self.namespaces.run)

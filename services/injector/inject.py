@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from common.version import VERSION
 from services.injector import sidecar
 from services.injector.annotations import said
 from services.injector.decide import (
@@ -21,7 +22,7 @@ from services.injector.decide import (
     listing,
     mapping,
 )
-from services.injector.options import VERSION, Mesh, Options
+from services.injector.options import Mesh, Options
 from services.injector.patch import Draft, Operation, Pointer
 
 MESHED = "tulle.dev/meshed"

@@ -4,10 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from common.version import VERSION
 from services.injector.env import Variable
-
-VERSION = "0.1.0"
-"""The injector's own, and of the proxies that it gives out."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +14,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     image: str = "tulle-proxy"
     """Without a tag or digest it is completed by `version`."""
     version: str = VERSION
+    """Of the proxies that it gives out: the injector's own unless told otherwise."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     inbound_port: int = 4143
     outbound_port: int = 4140

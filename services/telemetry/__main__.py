@@ -1,14 +1,11 @@
 """`python -m services.telemetry`: the service as a program."""
 
-import os
-import socket
-
 import anyio
 
 from common import config, log
 from common.bus import Bus
 from common.contract import subjects
-from common.lifecycle import Stop, run
+from common.lifecycle import Stop, process_name, run
 from common.trusting import seed, trusting_file
 from services.telemetry.service import Telemetry
 from services.telemetry.settings import Settings
@@ -28,7 +25,7 @@ async def main(stop: Stop) -> None:
         inbox_prefix=subjects.role_inbox("telemetry"),
     ) as bus:
         telemetry = Telemetry(bus)
-        replica = f"{socket.gethostname()}:{os.getpid()}"
+        replica = process_name()
         async with (
             telemetry.admin(settings.admin_listen),
             anyio.create_task_group() as group,

@@ -15,14 +15,13 @@ from common.contract import subjects
 from common.contract.telemetry import EdgesReply, EdgesRequest, StatReply, StatRequest
 from common.contract.topic import Question
 from common.errors import Refused
+from common.version import VERSION
 from services.telemetry import queries
 from services.telemetry.exposition import CONTENT_TYPE, exposition
 from services.telemetry.ingest import Ingest
 from services.telemetry.ledger import Ledger
 from services.telemetry.totals import Totals
 
-VERSION = "0.1.0"
-"""Of the questions and answers, as `nats micro ls` shows it."""
 QUEUE = "telemetry"
 MOST_BYTES = 900_000
 """Of an answer; NATS carries messages of up to a megabyte."""

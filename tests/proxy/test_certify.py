@@ -409,3 +409,22 @@ async def test_another_leaf_is_asked_for_as_soon_as_another_anchor_signs(tmp_pat
             await until(lambda: held(ours).chain[0] != before.chain[0], 30)
 
             assert held(ours).chain[1] != before.chain[1], "another issuer signed it"
+
+
+@pytest.mark.anyio
+async def test_whoever_restarts_before_asking_for_another_leaf_asks_then(tmp_path: Path) -> None:
+    async with nats(tmp_path) as mesh, mesh.identity(), mesh.role("operator") as operator:
+        # Its time stands still: it hears that another anchor signs, and never comes to asking.
+        still = credentials(started(tmp_path, mesh), ManualClock(SystemClock().now()))
+        async with proxy(mesh, still):
+            await until(lambda: still.current.value and still.trust_revision)
+            before, first = held(still), still.trust_revision
+            add = TrustChange(step="add", leave_behind=(str(WEB),))
+            await operator.request(subjects.trust_change(), add, timeout=10)
+            await switched(operator)
+            await until(lambda: still.trust_revision > first + 1)
+        ours = credentials(tmp_path / "proxy", token=False)
+        assert held(ours).chain == before.chain
+
+        async with proxy(mesh, ours):
+            await until(lambda: held(ours).chain[1] != before.chain[1], 30)

@@ -94,8 +94,14 @@ async def test_without_a_bus_no_more_than_so_many_wait() -> None:
     clock, ear = SeededClock(), Ear()
     notices = Notices(cast(Bus, ear), WorkloadName("shop", "client-1"), clock)
     broken = candidate(clock)
-    for _ in range(3 * LIMIT):
-        notices.tell(WEB, 8000, "ejected", broken)
+    for number in range(3 * LIMIT):
+        notices.tell(ServiceName("shop", f"web-{number}"), 8000, "ejected", broken)
         clock.advance(1.0)
+    ear.connected.set()
+    async with anyio.create_task_group() as group:
+        group.start_soon(notices.run)
+        await until(lambda: len(ear.heard) == LIMIT, 5)
+        group.cancel_scope.cancel()
 
-    assert len(notices._waiting) == LIMIT
+    told = [event.fields["service"] for _, event in ear.heard]
+    assert told == [f"web-{number}.shop:8000" for number in range(2 * LIMIT, 3 * LIMIT)]

@@ -7,7 +7,6 @@ a hosts file. Images are this environment: what is in them is for other tests to
     python -m tests.support.engine NAME [ARGUMENT …]     inside a namespace: become that container
 """
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -16,13 +15,11 @@ from pathlib import Path
 
 from tests.support.compose import ROOT, Container, containers
 from tests.support.hosts import Hosts
+from tests.support.roots import SEARCH, bind, freeze, inside, make_root, memory
 
 STATE = Path("/run/engine")
 BRIDGE_NETWORK = 16
 IMAGE_UID = {"control": 2103, "proxy": 2102}
-MS_BIND, MS_REC, MS_REMOUNT, MS_RDONLY = 0x1000, 0x4000, 0x20, 0x1
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/dev", "/proc")
-PYTHON = (sys.prefix, sys.base_prefix, str(ROOT))
 STEP_SECONDS = 40.0
 
 
@@ -133,22 +130,16 @@ def networks() -> list[str]:
 def become(container: Container, arguments: list[str]) -> None:
     """Turn this process into the container's program; never returns."""
     root = STATE / "roots" / container.name
-    root.mkdir(exist_ok=True)
-    _mount("tmpfs", root, "tmpfs")
-    root.chmod(0o755)
-    for path in sorted((*SYSTEM, *PYTHON), key=len):  # what holds another comes first
-        _show(Path(path), root)
-    _bind(STATE / "hosts" / container.pod, root / "etc" / "hosts")
-    for place in ("/tmp", *container.raw.get("tmpfs", ())):
-        (root / place.lstrip("/")).mkdir(exist_ok=True)
+    make_root(root, STATE / "hosts" / container.pod)
     for place in container.raw.get("tmpfs", ()):
-        _mount("tmpfs", root / place.lstrip("/"), "tmpfs")
+        memory(inside(root, place))
     for mount in container.mounts:
-        target = root / mount.target.lstrip("/")
+        target = inside(root, mount.target)
         target.mkdir(parents=True, exist_ok=True)
-        _bind(_volume(container, mount.source, mount.target), target, MS_RDONLY * mount.read_only)
+        source = _volume(container, mount.source, mount.target)
+        bind(source, target, read_only=mount.read_only)
     if container.raw.get("read_only"):
-        _mount(None, root, None, MS_REMOUNT | MS_RDONLY)
+        freeze(root)
     log = None if arguments else (STATE / "logs" / container.name).open("ab", buffering=0)
     os.chroot(root)
     os.chdir("/")
@@ -177,9 +168,8 @@ def _image_check(container: Container) -> list[str]:
 
 
 def _environment(container: Container) -> dict[str, str]:
-    path = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {
-        "PATH": path,
+        "PATH": SEARCH,
         "PYTHONSAFEPATH": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     } | container.environment
@@ -203,29 +193,6 @@ def _volume(container: Container, source: str, target: str) -> Path:
             owner = IMAGE_UID[container.target]
             os.chown(folder, owner, owner)
     return folder
-
-
-def _show(path: Path, root: Path) -> None:
-    """Make a path of this machine visible in a root, at the same place."""
-    target = root / str(path).lstrip("/")
-    if path.is_symlink():
-        target.symlink_to(path.readlink())
-    elif path.exists() and not target.exists():
-        target.mkdir(parents=True)
-        _bind(path, target)
-
-
-def _bind(source: Path, target: Path, flags: int = 0) -> None:
-    _mount(str(source), target, None, MS_BIND | MS_REC)
-    if flags:
-        _mount(None, target, None, MS_BIND | MS_REMOUNT | flags)
-
-
-def _mount(source: str | None, target: Path, kind: str | None, flags: int = 0) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    words = [text.encode() if text is not None else None for text in (source, str(target), kind)]
-    if libc.mount(*words, ctypes.c_ulong(flags), None):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
 
 
 if __name__ == "__main__":

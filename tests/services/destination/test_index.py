@@ -70,7 +70,7 @@ slices = st.builds(
     ports=st.just((res.Port(25),)),
     endpoints=st.lists(places, max_size=3).map(tuple),
 )
-settings = st.builds(res.MeshSettings, namespace=st.just("shop"), name=NAMES, opaque_ports=OPAQUE)
+settings = st.builds(res.MeshSettings, opaque_ports=OPAQUE)
 heard = st.builds(
     res.Heard,
     workload=st.builds(WorkloadName, st.just("shop"), NAMES),
@@ -362,9 +362,7 @@ def test_settings_of_the_mesh_reach_every_answer_that_they_change() -> None:
     index = index_with(SERVICE, SLICE, MESHED)
     before = everything(index)
 
-    index.apply(
-        res.Put(res.MeshSettings(namespace="mesh", name="m", opaque_ports=frozenset({8080})))
-    )
+    index.apply(res.Put(res.MeshSettings(opaque_ports=frozenset({8080}))))
 
     assert only_endpoint(index).opaque_ports == (8080,)
     assert everything(index).keys() == before.keys()

@@ -114,16 +114,32 @@ def test_mesh_settings_are_read_and_what_they_leave_open_is_open() -> None:
     head = "{apiVersion: tulle.dev/v1alpha1, kind: MeshSettings, metadata: {name: mesh}, spec: "
 
     assert only(head + "{reportSeconds: 1, opaquePorts: [25]}}") == MeshSettings(
-        namespace="default", name="mesh", report_seconds=1.0, opaque_ports=frozenset({25})
+        report_seconds=1.0, opaque_ports=frozenset({25})
     )
     assert only(head + "{clusterNetworks: [10.0.0.0/8, 'fd00::/8'], logLevel: debug}}") == (
-        MeshSettings(
-            namespace="default",
-            name="mesh",
-            cluster_networks=("10.0.0.0/8", "fd00::/8"),
-            log_level="debug",
-        )
+        MeshSettings(cluster_networks=("10.0.0.0/8", "fd00::/8"), log_level="debug")
     )
+
+
+@pytest.mark.parametrize(
+    ("rest", "place", "told"),
+    [
+        ("metadata: {name: other}", "metadata.name", "mesh: the settings of a mesh are one object"),
+        ("metadata: {name: mesh}\nspec: {logLevels: info}", "spec.logLevels", "no such field"),
+        (
+            "metadata: {name: mesh}\nspec: {clusterNetworks: [10.0.0.1]}",
+            "spec.clusterNetworks[0]",
+            "CIDR",
+        ),
+    ],
+)
+def test_settings_of_another_name_and_misspelled_fields_are_told(
+    rest: str, place: str, told: str
+) -> None:
+    found = mistakes(f"apiVersion: tulle.dev/v1alpha1\nkind: MeshSettings\n{rest}\n")
+
+    assert list(found) == [place]
+    assert told in found[place]
 
 
 def test_a_list_is_unfolded_and_tells_mistakes_by_the_place_of_the_item() -> None:

@@ -27,7 +27,7 @@ PATHS = {kind.name: kind.path for kind in KINDS}
 SETTINGS = """
 apiVersion: tulle.dev/v1alpha1
 kind: MeshSettings
-metadata: {name: mesh, namespace: shop}
+metadata: {name: mesh, namespace: ""}
 spec: {opaquePorts: [25], reportSeconds: 5}
 """
 NAMESPACE = """

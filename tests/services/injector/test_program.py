@@ -51,3 +51,11 @@ async def test_defaults_that_are_none_and_a_missing_cluster_are_told(mesh: MeshD
         assert text.startswith("TULLE_PROXY_DEFAULTS: ")
         assert said in text
     assert "KUBERNETES_SERVICE_HOST: not set" in await told(**good)
+
+
+async def test_a_file_that_holds_no_seed_is_told_by_its_variable(mesh: MeshDirectory) -> None:
+    anchors = mesh.anchors_file
+
+    said = await told(bus="tls://127.0.0.1:1", trust_anchors_file=anchors, nkey_file=anchors)
+
+    assert f"TULLE_NKEY_FILE='{anchors}': expected an nkey user seed" in said
