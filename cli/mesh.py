@@ -42,15 +42,16 @@ async def operator_bus(
     """
     where = mesh.bus()
     servers, person = where.servers, where.person
-    seed = mesh.seed(mesh.seed_file("person" if person else "operator"), nkey.USER).seed
+    own = mesh.seed_file("person" if person else "operator")
     inbox = subjects.person_inbox(person) if person else subjects.role_inbox("operator")
     _trusting(mesh)
+    mesh.seed(own, nkey.USER)
     with _trouble() as trouble:
         async with Bus(
             servers,
             name="tulle",
             tls=lambda: _trusting(mesh),
-            nkey_seed=seed,
+            nkey_seed=lambda: mesh.seed(own, nkey.USER).seed,
             inbox_prefix=inbox,
         ) as bus:
             with anyio.move_on_after(_CONNECT_SECONDS):

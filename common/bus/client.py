@@ -35,9 +35,9 @@ _LEAVE_SECONDS = 7.0
 class Bus:
     """A connection to NATS for as long as the context lasts, made in the background and for ever again.
 
-    Entering waits for nothing. `tls` and `token` are asked afresh for each connection. While there is no
-    connection: what is published is dropped (and counted), what is asked raises BusUnavailable, and
-    what was listened to, served or followed goes on by itself once it is back.
+    Entering waits for nothing. `tls`, `token` and `nkey_seed` are asked afresh for each connection. While
+    there is no connection: what is published is dropped (and counted), what is asked raises BusUnavailable,
+    and what was listened to, served or followed goes on by itself once it is back.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Bus:
         name: str,
         tls: Callable[[], ssl.SSLContext] | None = None,
         token: Callable[[], str] | None = None,
-        nkey_seed: str | None = None,
+        nkey_seed: Callable[[], str] | None = None,
         inbox_prefix: str = "_INBOX",
         clock: Clock | None = None,
     ) -> None:
@@ -147,6 +147,10 @@ class Bus:
     async def ask(self, subject: str, payload: bytes, *, timeout: float = 2.0) -> bytes:
         """Ask with raw bytes, for APIs that are not ours; raises BusUnavailable."""
         return (await self.connection.request(subject, payload, timeout=timeout)).data
+
+    async def say(self, subject: str, payload: bytes) -> bool:
+        """Say it with raw bytes, for APIs that are not ours; as `publish`."""
+        return await self.connection.publish(subject, payload)
 
     async def ask_all(
         self, subject: str, payload: bytes, *, timeout: float = 2.0, quiet: float = 0.5

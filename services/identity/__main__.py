@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,18 @@ from services.identity.admission import CONCURRENCY, Admission
 from services.identity.attest import Attest
 from services.identity.certifier import Certifier
 from services.identity.directory import BusSettings, MeshDirectory
+from services.identity.holders import Holders, roles_by_key
 from services.identity.inputs import Reloader
 from services.identity.journal import Journal
+from services.identity.key_rotation import KeyRotator
+from services.identity.key_steps import KeySteps
+from services.identity.keyring import Keyring
+from services.identity.leader import Leader
 from services.identity.leaves import Leaves
+from services.identity.live import Live
+from services.identity.parts import Parts
 from services.identity.people import People
-from services.identity.permissions import CALLOUT, ROLES
+from services.identity.permissions import CALLOUT
 from services.identity.presence import Presence
 from services.identity.proofs import Proofs
 from services.identity.roster import Roster
@@ -62,7 +70,7 @@ async def main(stop: Stop) -> None:
     system = System(system_bus)
     spent = Spent(bus, clock)
     attest = Attest(
-        join=JoinTokens(mesh.token_keys(), where.trust_domain, spent),
+        join=JoinTokens(Live([mesh.tokens_file], mesh.token_keys), where.trust_domain, spent),
         proof=Proofs(lambda: reloader.current.value.for_proofs(clock.now()), where.trust_domain),
     )
     journal = Journal(bus, clock)
@@ -75,9 +83,7 @@ async def main(stop: Stop) -> None:
         group.start_soon(spent.run)
         group.start_soon(streams.keep, bus, clock)
         people = People(mesh.people_file)
-        admission = Admission(
-            Verdicts(attest), people, mesh.account(), mesh.callout(), journal, clock
-        )
+        admission = Admission(Verdicts(attest), people, Keyring(mesh), journal, clock)
         await bus.answer(CALLOUT, admission, queue=NAME, concurrency=CONCURRENCY)
         certifier = Certifier(
             lambda: reloader.current.value.authority, where.trust_domain, journal, clock
@@ -97,21 +103,30 @@ async def main(stop: Stop) -> None:
         ]
         await bus.serve(NAME, VERSION, endpoints, queue=NAME)
         lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
-        presence = Presence(system, {mesh.user(role).public: role for role in ROLES})
-        copies = Path(settings.nats_dir) if settings.nats_dir else None
+        presence = Presence(system, partial(roles_by_key, mesh), clock)
+        parts = Parts(mesh, Path(settings.parts_dir) if settings.parts_dir else None)
+        servers = ServerFiles(mesh, parts, presence, journal, clock)
         rotator = Rotator(
             bus,
-            lease,
             reloader=reloader,
             steps=Steps(mesh, where.trust_domain, settings.leaf_seconds, clock),
             roster=roster,
             presence=presence,
-            servers=ServerFiles(mesh, presence, journal, clock, copies=copies),
+            servers=servers,
             journal=journal,
             clock=clock,
         )
+        key_rotator = KeyRotator(
+            bus,
+            steps=KeySteps(mesh, clock),
+            holders=Holders(system, mesh, clock),
+            servers=servers,
+            journal=journal,
+            clock=clock,
+        )
+        leader = Leader(bus, lease, (rotator.lead, key_rotator.lead), clock)
         group.start_soon(reloader.run, journal)
-        group.start_soon(rotator.run)
+        group.start_soon(leader.run)
         group.start_soon(trusting.run, bus, NAME, process_name())
         group.start_soon(Turnout(people, system, journal, clock).run)
         await stop.wait()
@@ -156,12 +171,13 @@ def _bus(
 ) -> Bus:
     """The bus as the mesh's identity service; with `system`, in the system account of NATS."""
     own = Path(settings.nkey_file or mesh.seed_file("identity"))
-    user = mesh.seed(mesh.seed_file("system") if system else own, nkey.USER)
+    path = mesh.seed_file("system") if system else own
+    mesh.seed(path, nkey.USER)
     return Bus(
         where.servers,
         name="system" if system else NAME,
         tls=trusting.context,
-        nkey_seed=user.seed,
+        nkey_seed=lambda: mesh.seed(path, nkey.USER).seed,
         inbox_prefix=subjects.role_inbox(NAME),
     )
 

@@ -5,6 +5,8 @@ control plane, which need nobody to come in; everybody else is asked for at the 
 identity can open. One node, or several that know each other.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +20,19 @@ from services.identity.roots import NODE
 SYSTEM_ACCOUNT = "SYS"
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
 _ADMISSION_SECONDS = 30
+ALONE = "tulle"
+"""What a server is called that is not one of several."""
+_MARK = "configuration"
 # A proof with its chain and long names does not fit into the usual 4 kB of a CONNECT.
 _LONGEST_LINE = "32KB"
 
 _TEMPLATE = """\
-# Made by `python -m services.identity.bootstrap`, and made again by it: edits are lost.
+# Made by `python -m services.identity.bootstrap`, again by it, and whenever keys are replaced: edits are lost.
 # For nats-server 2.12 or later.
 
 server_name: {server_name}
+# Which configuration this is, so that a server can be asked what it has read.
+server_tags: ["{mark}"]
 port: {port}
 
 max_control_line: {longest_line}
@@ -127,17 +134,28 @@ class Server:
     """The public nkey of the account that answers the callout."""
     xkey: str
     """The public xkey for which questions are sealed."""
-    users: Mapping[str, tuple[str, Permissions]]
-    """The static ones: a name for people, the public nkey and what it may do."""
-    system: tuple[str, Permissions]
-    """Who may use the system account: a public nkey and what it may do."""
+    users: Mapping[str, tuple[Sequence[str], Permissions]]
+    """The static ones: a name for people, the public nkeys and what whoever has one may do."""
+    system: tuple[Sequence[str], Permissions]
+    """Who may use the system account: the public nkeys and what whoever has one may do."""
 
 
-def render(
-    server: Server, *, port: int, name: str = "tulle", cluster: Cluster | None = None
-) -> str:
+def render(server: Server, *, port: int, name: str = ALONE, cluster: Cluster | None = None) -> str:
     """The text of nats.conf for the server `name`; with `cluster`, which has a node of that name."""
+    unmarked = _text(server, port, name, cluster, "")
+    digest = hashlib.sha256(unmarked.encode()).hexdigest()
+    return _text(server, port, name, cluster, f"{_MARK}:{digest[:16]}")
+
+
+def mark_of(text: str) -> str:
+    """What the server tells among its tags that has read that configuration; empty if there is none."""
+    found = re.search(rf'^server_tags: \["({_MARK}:[0-9a-f]+)"\]$', text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _text(server: Server, port: int, name: str, cluster: Cluster | None, mark: str) -> str:
     return _TEMPLATE.format(
+        mark=mark,
         server_name=_quoted(name),
         port=port,
         longest_line=_LONGEST_LINE,
@@ -149,12 +167,12 @@ def render(
         store=_quoted(server.store),
         cluster=_cluster(server, name, cluster) if cluster else "",
         system_account=SYSTEM_ACCOUNT,
-        system=_user("identity", *server.system),
+        system=_users("identity", *server.system),
         account=ACCOUNT,
-        users="\n".join(_user(role, *user) for role, user in server.users.items()),
+        users="\n".join(_users(role, *user) for role, user in server.users.items()),
         issuer=server.issuer,
         xkey=server.xkey,
-        auth_users=_list([public for public, _ in server.users.values()]),
+        auth_users=_list([key for keys, _ in server.users.values() for key in keys]),
     )
 
 
@@ -176,6 +194,10 @@ def _cluster(server: Server, name: str, cluster: Cluster) -> str:
 def bracketed(host: str) -> str:
     """A host as it stands in a URL."""
     return f"[{host}]" if ":" in host else host
+
+
+def _users(name: str, keys: Sequence[str], permissions: Permissions) -> str:
+    return "\n".join(_user(name, key, permissions) for key in keys)
 
 
 def _user(name: str, public: str, permissions: Permissions) -> str:

@@ -117,6 +117,7 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
     publish: tuple[str, ...] = (
         "tulle.v1.telemetry.*",
         subjects.trust_status().subject,
+        subjects.keys_status().subject,
         subjects.leaves().subject,
         *(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in ("", ".>")),
         *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
@@ -131,6 +132,7 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
         publish += (
             "tulle.v1.tap.*.*",
             subjects.trust_change().subject,
+            subjects.keys_change().subject,
             *_stream_api("PURGE", "DELETE", "LEADER.STEPDOWN"),
         )
         subscribe += ("put.v1.>", "$JS.EVENT.>", f"$KV.{LEASES}.>")
@@ -183,6 +185,7 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
         (
             *(CALLOUT, _CERTIFY, subjects.leaves().subject),
             *(subjects.trust_status().subject, subjects.trust_change().subject),
+            *(subjects.keys_status().subject, subjects.keys_change().subject),
         ),
     ),
     "destination": (

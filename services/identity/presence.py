@@ -1,11 +1,16 @@
 """Who is connected to NATS, by the names under which a rotation knows them; and its servers as a whole."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from common.clock import Clock, SystemClock
 from common.errors import BusUnavailable
 from services.identity.system import Connection, Loaded, Server
+
+AGAIN_SECONDS = 10.0
+"""How long a server that did not find the new files is left alone: in Kubernetes they take a minute to come."""
 
 
 class Asked(Protocol):
@@ -28,38 +33,79 @@ class Asked(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What every server is to have read."""
+
+    changed: float
+    """When the files were written last, seconds since the epoch."""
+    ends: datetime
+    """When the certificate ends that is to be shown."""
+    marks: Mapping[str, str]
+    """By its name, what a server tells of its configuration."""
+
+
 class Presence:
     """Workloads and services with a connection. `roles` says whose nkey is whose; people do not count."""
 
-    def __init__(self, system: Asked, roles: Mapping[str, str]) -> None:
+    def __init__(
+        self, system: Asked, roles: Callable[[], Mapping[str, str]], clock: Clock | None = None
+    ) -> None:
         self._system = system
         self._roles = roles
+        self._clock = clock or SystemClock()
+        self._again: dict[object, float] = {}
 
     async def names(self) -> set[str]:
         """`namespace/workload`, and `_/` and the name of a service; raises BusUnavailable."""
-        connections = await self._system.connections()
-        return {self._name(one.connected.user) for one in connections} - {""}
+        connections, roles = await self._system.connections(), self._roles()
+        return {self._name(one.connected.user, roles) for one in connections} - {""}
 
-    async def reload_all(self, changed: float, ends: datetime) -> list[str]:
-        """Have every server read its files anew that has not done so since they `changed`.
+    async def servers(self) -> set[str]:
+        """The names of the servers that answer; raises BusUnavailable."""
+        return {server.name for server in await self._system.servers()}
 
-        Nor has one that shows another certificate than the one that `ends` then, whatever its clock says.
-        What went wrong, for people. Raises BusUnavailable. Whoever came in by the callout has to come in
-        anew after a reload, so a server that has read them already is left alone.
+    async def reload_all(self, wanted: Wanted, *, known: bool = False) -> list[str]:
+        """Have every server read its files that does not show what is wanted; what is wrong, for people.
+
+        Nor was it read before it `changed`, unless that is `known`; a server's clock is not ours. Whoever
+        came in by the callout has to come in anew after a reload, so a server that has read all is left
+        alone, and one to which the files have not come yet is asked AGAIN_SECONDS later. Raises
+        BusUnavailable.
         """
         troubles = []
         for server in await self._system.servers():
             try:
-                loaded = await self._system.loaded(server)
-                if loaded.at.timestamp() <= changed or loaded.ends not in (ends, None):
-                    await self._system.reload(server)
+                troubles += await self._see_to(server, wanted, known)
             except BusUnavailable as error:
                 troubles.append(f"NATS server {error}")
         return troubles
 
-    def _name(self, user: str) -> str:
-        role = self._roles.get(user)
+    async def _see_to(self, server: Server, wanted: Wanted, known: bool) -> list[str]:
+        loaded = await self._system.loaded(server)
+        missing = _missing(loaded, server, wanted)
+        if not missing and (known or loaded.at.timestamp() > wanted.changed):
+            return []
+        asked = (server.id, wanted.changed, wanted.ends, wanted.marks.get(server.name))
+        now = self._clock.monotonic()
+        if now >= self._again.get(asked, now):
+            await self._system.reload(server)
+            self._again = {one: at for one, at in self._again.items() if at > now}
+            self._again[asked] = now + AGAIN_SECONDS
+            missing = _missing(await self._system.loaded(server), server, wanted)
+        return [f"NATS server {server.name} has not read {missing}"] if missing else []
+
+    def _name(self, user: str, roles: Mapping[str, str]) -> str:
+        role = roles.get(user)
         if role is not None:
             return "" if role == "operator" else f"_/{role}"
         # A person's is longer: see people.Person.admitted_as.
         return user if user.count("/") == 1 else ""
+
+
+def _missing(loaded: Loaded, server: Server, wanted: Wanted) -> str:
+    """What it has not read of what is wanted; empty if nothing that can be seen from here."""
+    mark = wanted.marks.get(server.name)
+    if mark and mark not in loaded.tags:
+        return "its new configuration"
+    return "its new certificate" if loaded.ends not in (wanted.ends, None) else ""

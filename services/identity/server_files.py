@@ -1,45 +1,65 @@
-"""Sees to it that every NATS server shows a certificate below the anchor that signs, and trusts the right.
+"""Sees to it that every NATS server has read what is its own: certificate, configuration, anchors.
 
 A server that reads its files anew lets go of everybody who came in by the callout, so it is asked only when
-there is something to read: its certificate, and in a cluster the anchors by which nodes know each other.
+there is something to read: its certificate, its configuration when keys are replaced, and in a cluster the
+anchors by which nodes know each other.
 """
 
-from pathlib import Path
+import anyio
 
 from common.clock import Clock
 from common.errors import BusUnavailable
-from services.identity import server_certificate
-from services.identity.directory import MeshDirectory, write
+from services.identity import nats_files, server_certificate
+from services.identity.directory import MeshDirectory
 from services.identity.journal import Journal
-from services.identity.presence import Presence
+from services.identity.parts import Parts
+from services.identity.presence import Presence, Wanted
 from services.identity.roots import has_routes
 
 
 class ServerFiles:
-    """The certificate of NATS in the mesh directory, and whether the servers have read it."""
+    """What is NATS's in the mesh directory, and whether the servers have read it."""
 
     def __init__(
-        self,
-        mesh: MeshDirectory,
-        presence: Presence,
-        journal: Journal,
-        clock: Clock,
-        *,
-        copies: Path | None = None,
+        self, mesh: MeshDirectory, parts: Parts, presence: Presence, journal: Journal, clock: Clock
     ) -> None:
-        """`copies` is a folder where the servers have the certificate, if not in the mesh directory."""
         self._mesh = mesh
-        self._copies = copies
+        self._parts = parts
         self._presence = presence
         self._journal = journal
         self._clock = clock
-        self._read = 0.0
+        self._lock = anyio.Lock()
+        self._read: Wanted | None = None
 
-    async def see_to(self) -> str:
-        """Renew it if that is called for, and have it read; returns what is wrong, empty if nothing is.
+    async def see_to(self, *, afresh: bool = False) -> str:
+        """Renew the certificate if that is called for, and have all be read; what is wrong, empty if nothing.
 
-        Raises InvalidSettings or OSError.
+        With `afresh` servers are asked although they have told before. Raises InvalidSettings or OSError.
         """
+        async with self._lock:
+            await self._renew()
+            self._parts.keep()
+            wanted = self._wanted()
+            if wanted == self._read and not afresh:
+                return ""
+            try:
+                troubles = await self._presence.reload_all(wanted, known=wanted == self._read)
+            except BusUnavailable as error:
+                return f"NATS was not told to read its files anew: {error}"
+            if troubles:
+                return "; ".join(troubles)
+            self._read = wanted
+            return ""
+
+    def names(self) -> set[str]:
+        """The servers that there should be. Raises InvalidSettings."""
+        return set(nats_files.marks(self._mesh))
+
+    async def away(self) -> set[str]:
+        """Those that do not answer. Raises InvalidSettings, BusUnavailable."""
+        return self.names() - await self._presence.servers()
+
+    async def _renew(self) -> None:
         if server_certificate.renew(self._mesh, self._clock.now()):
             certificate = self._mesh.server().certificate
             await self._journal.tell(
@@ -48,28 +68,15 @@ class ServerFiles:
                 serial=f"{certificate.serial_number:x}",
                 not_after=f"{certificate.not_valid_after_utc.timestamp():.0f}",
             )
-        changed = max(path.stat().st_mtime for path in self._files())
-        if changed == self._read:
-            return ""
-        try:
-            ends = self._mesh.server().certificate.not_valid_after_utc
-            troubles = await self._presence.reload_all(changed, ends)
-        except BusUnavailable as error:
-            return f"NATS was not told to read its files anew: {error}"
-        if troubles:
-            return "; ".join(troubles)
-        self._read = changed
-        return ""
 
-    def _files(self) -> list[Path]:
-        """What the servers read, the copies among it up to date."""
+    def _wanted(self) -> Wanted:
         mesh = self._mesh
+        certificate = mesh.server().certificate
         files = [mesh.server_key_file, mesh.server_file]
-        if self._copies is not None:
-            copies = [self._copies / path.name for path in files]
-            for path, copy in zip(files, copies, strict=True):
-                write(copy, mesh.read(path), path.stat().st_mode & 0o777)
-            files = copies
-        if has_routes(mesh.server().certificate):
+        if has_routes(certificate):
             files.append(mesh.anchors_file)
-        return files
+        return Wanted(
+            changed=max(path.stat().st_mtime for path in files),
+            ends=certificate.not_valid_after_utc,
+            marks=nats_files.marks(mesh),
+        )

@@ -18,8 +18,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """If given, it must be the mesh directory's."""
     trust_anchors_file: str = ""
     nkey_file: str = ""
-    nats_dir: str = ""
-    """Where NATS has its certificate (`server.pem`, `server.key`), if not in the mesh directory."""
+    parts_dir: str = ""
+    """Holds folders with what others need of the mesh directory, such as their volumes: kept current."""
     leaf_seconds: Annotated[float, Meta(ge=2, le=30 * 86_400)] = 86_400.0
     """How long a leaf lives."""
     lease_seconds: Annotated[float, Meta(ge=2, le=300)] = 10.0

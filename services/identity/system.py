@@ -13,7 +13,9 @@ import msgspec
 from common.bus import Bus
 from common.errors import BusUnavailable
 from common.log import fields
+from services.identity import nkey
 from services.identity.callout import ACCOUNT
+from services.identity.nats_config import SYSTEM_ACCOUNT
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ _ANSWER_SECONDS = 5.0
 _QUIET_SECONDS = 0.5
 """A server that has not answered so long after the others is not there."""
 _PAGE = 1000
+_STATIC = (ACCOUNT, SYSTEM_ACCOUNT)
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """When, by its own clock."""
     ends: datetime | None = msgspec.field(default=None, name="tls_cert_not_after")
     """When the certificate ends that it shows; None if it does not tell."""
+    tags: tuple[str, ...] = ()
+    """Among them the mark of its configuration."""
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -93,13 +98,26 @@ class System:
         """Everybody who is connected to the mesh's account, on every server."""
         found = []
         for server in await self.servers():
-            found += [Connection(server=server, connected=each) for each in await self._on(server)]
+            some = await self._on(server, ACCOUNT)
+            found += [Connection(server=server, connected=each) for each in some]
         return found
+
+    async def static(self) -> list[Connection]:
+        """Whoever was admitted by an nkey of the configuration, on every server: services, and the operator."""
+        found = []
+        for server in await self.servers():
+            for account in _STATIC:
+                some = await self._on(server, account)
+                found += [Connection(server=server, connected=each) for each in some]
+        return [one for one in found if nkey.is_public(one.connected.user, nkey.USER)]
+
+    async def ask_to_leave(self, connection: Connection) -> None:
+        """End a connection, perhaps our own: nobody waits for an answer. Never raises."""
+        await self._bus.say(*_kick(connection))
 
     async def kick(self, connection: Connection) -> None:
         """End a connection; if it is over already, that is as well."""
-        asked = msgspec.json.encode({"cid": connection.connected.cid})
-        await self._one(f"$SYS.REQ.SERVER.{connection.server.id}.KICK", asked)
+        await self._one(*_kick(connection))
 
     async def loaded(self, server: Server) -> Loaded:
         """When a server last read its configuration and certificates, and what it shows since."""
@@ -112,10 +130,10 @@ class System:
         if answer.error is not None:
             raise BusUnavailable(f"{server.name}: not reloaded: {answer.error.description}")
 
-    async def _on(self, server: Server) -> list[Connected]:
+    async def _on(self, server: Server, account: str) -> list[Connected]:
         found: list[Connected] = []
         while True:
-            asked = {"acc": ACCOUNT, "auth": True, "limit": _PAGE, "offset": len(found)}
+            asked = {"acc": account, "auth": True, "limit": _PAGE, "offset": len(found)}
             subject = f"$SYS.REQ.SERVER.{server.id}.CONNZ"
             answer = await self._one(subject, msgspec.json.encode(asked))
             page = _decode(answer.data, _Page)
@@ -126,6 +144,11 @@ class System:
     async def _one(self, subject: str, payload: bytes) -> _Answer:
         reply = await self._bus.ask(subject, payload, timeout=_ANSWER_SECONDS)
         return _decode(reply, _Answer)
+
+
+def _kick(connection: Connection) -> tuple[str, bytes]:
+    asked = msgspec.json.encode({"cid": connection.connected.cid})
+    return f"$SYS.REQ.SERVER.{connection.server.id}.KICK", asked
 
 
 def _decode(payload: bytes | msgspec.Raw, expected: type[T]) -> T:
