@@ -18,6 +18,8 @@ listed. `SUBJECT GROUP` is for members of that queue group, `> >` is every group
 joined a group of others would take their requests away. Placeholders as in [subjects.md](subjects.md). A
 workload proves who it is with a token, then with its leaf ([0005](decisions/0005-admission-to-the-bus.md));
 services and people sign with keys of their own ([0012](decisions/0012-sealed-callout-and-people.md)).
+Workloads are in a NATS account of their own, into which their answers come and from which passes what is listed
+for them and nothing else ([0020](decisions/0020-workloads-have-an-account-of-their-own.md)).
 
 **What NATS cannot say.** A subscription to `tulle.v1.discovery.address.*` is as good as one to each
 address: NATS knows no permission for exact subjects only. Proxies follow the documents that they need, by
@@ -46,6 +48,7 @@ FAMILIES = (
     (f"$KV.{subjects.TOKENS}.", "which join tokens were used"),
     ("$SRV.", "which services are there"),
     ("_INBOX.", "answers"),
+    ("_R_.", "answers to workloads, by way of NATS"),
     ("$SYS._INBOX.", "answers to NATS: admitted or not"),
     ("$SYS.REQ.USER.AUTH", "NATS asks whether to admit somebody"),
     ("$SYS.REQ.SERVER.PING", "which servers are there"),
@@ -96,10 +99,6 @@ def _section(title: str, how: str, may: Permissions, known: Mapping[str, str]) -
     rows += [("subscribe", _shown(one)) for one in may.subscribe]
     rows += [("**never**", _shown(one)) for one in may.not_subscribe]
     lines = [f"| {what} | `{one}` | {_meaning(one, known)} |" for what, one in rows]
-    if may.answers:
-        lines.append(
-            "| publish | the answer to each request that it gets, once, within 2 minutes | |"
-        )
     return "\n".join(
         ["", f"## {title}", "", how, "", "| may | subject | |", "|---|---|---|", *lines, ""]
     )

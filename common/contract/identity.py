@@ -146,7 +146,8 @@ class KeysChange(msgspec.Struct, frozen=True, kw_only=True):
     """Replace keys of the bus; goes on with what is under way: only an operator may ask for that."""
 
     what: tuple[KeyKind, ...] = ()
-    """Empty: all, or what is under way."""
+    """Empty: services and tokens, or what is under way. Another account or callout key NATS takes at its start
+    only: the rotation waits until each server was restarted."""
     back: bool = False
     """Let the old ones take the place of the new ones again."""
     leave_behind: tuple[str, ...] = ()

@@ -25,8 +25,8 @@ _CAME = "has not come with its new key"
 class Asked(Protocol):
     """What the servers of NATS are asked."""
 
-    async def static(self) -> list[Connection]:
-        """Whoever was admitted by an nkey of the configuration; raises BusUnavailable."""
+    async def connections(self) -> list[Connection]:
+        """Everybody who is connected; raises BusUnavailable."""
         ...
 
     async def ask_to_leave(self, connection: Connection) -> None:
@@ -75,7 +75,7 @@ class Holders:
         known = roles_by_key(self._mesh)
         held = [
             Held(known[one.connected.user], one, one.connected.user in going)
-            for one in await self._system.static()
+            for one in await self._system.connections()
             if one.connected.user in known
         ]
         self._came |= {one.holder for one in held if not one.old}

@@ -14,6 +14,8 @@ from services.identity.directory import MeshDirectory, Side
 from services.identity.progress import Retired
 
 KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
+LIVE: tuple[KeyKind, ...] = ("services", "tokens")
+"""Those that need no restart of NATS."""
 
 
 class KeyProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from common.log import fields
 from common.version import VERSION
 from services.identity.holders import HOLDERS, Holders
 from services.identity.journal import Journal
-from services.identity.key_progress import KINDS
+from services.identity.key_progress import LIVE
 from services.identity.key_steps import KeySteps
 from services.identity.server_files import ServerFiles
 
@@ -188,7 +188,7 @@ class KeyRotator:
             raise Refused(f"not begun: {trouble}")
         held = await self._holders.look(self._steps.progress)
         self._resumed = False
-        self._steps.begin(change.what or KINDS, distrust=change.distrust)
+        self._steps.begin(change.what or LIVE, distrust=change.distrust)
         self._resumed = True
         self._steps.note(members={one.holder for one in held})
         await self._began("steady", self._steps.progress.what)

@@ -1,28 +1,35 @@
 """The configuration of nats-server, the same for every deployment.
 
-TLS from the mesh's own anchor; an account for the mesh and one for the system; static nkey users for the
-control plane, which need nobody to come in; everybody else is asked for at the callout, in a box that only
-identity can open. One node, or several that know each other.
+TLS from the mesh's own anchor; an account for each set of rights; static nkey users for the control plane,
+which need nobody to come in; everybody else is asked for at the callout, in a box that only identity can
+open. One node, or several that know each other.
 """
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from services.identity.callout import ACCOUNT, MOST_PAYLOAD, MOST_SUBSCRIPTIONS
-from services.identity.permissions import Permissions
+from services.identity import accounts, nkey
+from services.identity.accounts import Passing
+from services.identity.callout import MOST_PAYLOAD, MOST_SUBSCRIPTIONS
+from services.identity.permissions import Permissions, Role
 from services.identity.roots import NODE
 
-SYSTEM_ACCOUNT = "SYS"
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
 _ADMISSION_SECONDS = 30
 ALONE = "tulle"
 """What a server is called that is not one of several."""
 _MARK = "configuration"
+NOBODY = nkey.spell_public(nkey.USER, hashlib.sha256(b"nobody has this key").digest())
+"""NATS demands a user who is not asked for at the callout. This one has no key, and might do nothing."""
+_NOBODY = f"""\
+      {{ nkey: {NOBODY}
+        permissions: {{ publish: {{ deny: ">" }}, subscribe: {{ deny: ">" }} }}
+      }}"""
 # A proof with its chain and long names does not fit into the usual 4 kB of a CONNECT.
 _LONGEST_LINE = "32KB"
 
@@ -63,13 +70,7 @@ accounts {{
 {system}
     ]
   }}
-  {account} {{
-    jetstream {{ max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }}
-    users: [
-{users}
-    ]
-  }}
-}}
+{accounts}}}
 
 authorization {{
   timeout: {seconds}
@@ -77,10 +78,28 @@ authorization {{
     issuer: {issuer}
     xkey: {xkey}
     account: {account}
-    allowed_accounts: [{account}]
-    auth_users: {auth_users}
+    # Of whoever is not in these, the keys above decide. NATS can replace nothing of all this while it runs.
+    allowed_accounts: [{admitted}]
+    auth_users: [{nobody}]
   }}
 }}
+"""
+
+_ACCOUNT = """\
+  {account} {{
+{jetstream}    users: [
+{users}
+    ]
+    mappings: {{
+{mappings}    }}
+    exports: [
+{exports}    ]
+    imports: [
+{imports}    ]
+  }}
+"""
+_JETSTREAM = """\
+    jetstream { max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }
 """
 
 # A workload's leaf comes from the same anchor as a node's certificate: only the name in it tells them apart.
@@ -134,10 +153,10 @@ class Server:
     """The public nkey of the account that answers the callout."""
     xkey: str
     """The public xkey for which questions are sealed."""
-    users: Mapping[str, tuple[Sequence[str], Permissions]]
-    """The static ones: a name for people, the public nkeys and what whoever has one may do."""
+    users: Mapping[Role, tuple[Sequence[str], Permissions]]
+    """The static ones: the public nkeys, and what whoever has one may do."""
     system: tuple[Sequence[str], Permissions]
-    """Who may use the system account: the public nkeys and what whoever has one may do."""
+    """Who may use the system account: the public nkeys, and what whoever has one may do."""
 
 
 def render(server: Server, *, port: int, name: str = ALONE, cluster: Cluster | None = None) -> str:
@@ -166,13 +185,14 @@ def _text(server: Server, port: int, name: str, cluster: Cluster | None, mark: s
         key=_quoted(server.key),
         store=_quoted(server.store),
         cluster=_cluster(server, name, cluster) if cluster else "",
-        system_account=SYSTEM_ACCOUNT,
+        system_account=accounts.SYSTEM,
         system=_users("identity", *server.system),
-        account=ACCOUNT,
-        users="\n".join(_users(role, *user) for role, user in server.users.items()),
+        accounts=_accounts(server),
+        account=accounts.MESH,
+        admitted=accounts.WORKLOADS,
         issuer=server.issuer,
         xkey=server.xkey,
-        auth_users=_list([key for keys, _ in server.users.values() for key in keys]),
+        nobody=NOBODY,
     )
 
 
@@ -198,6 +218,53 @@ def bracketed(host: str) -> str:
 
 def _users(name: str, keys: Sequence[str], permissions: Permissions) -> str:
     return "\n".join(_user(name, key, permissions) for key in keys)
+
+
+def _accounts(server: Server) -> str:
+    """Each account: who is in it by a key of its own, and what passes between it and the others."""
+    between = accounts.passing()
+    return "".join(
+        _ACCOUNT.format(
+            account=account,
+            jetstream=_JETSTREAM if account == accounts.MESH else "",
+            users=_residents(server, account),
+            mappings=_mappings(account),
+            exports=_exports(one for one in between if one.owner == account),
+            imports="".join(_import(one) for one in between if one.guest == account),
+        )
+        for account in accounts.residents()
+    )
+
+
+def _residents(server: Server, account: str) -> str:
+    if account == accounts.WORKLOADS:
+        return _NOBODY
+    return "\n".join(
+        _users(role, *user) for role, user in server.users.items() if accounts.of(role) == account
+    )
+
+
+def _mappings(account: str) -> str:
+    pairs = accounts.mappings(account).items()
+    return "".join(f"      {_quoted(one)}: {_quoted(other)}\n" for one, other in pairs)
+
+
+def _exports(those: Iterable[Passing]) -> str:
+    guests: dict[Passing, list[str]] = {}
+    for one in those:
+        to_anybody = msgspec.structs.replace(one, guest="", known_as="")
+        guests.setdefault(to_anybody, []).append(one.guest)
+    return "".join(
+        f"      {{ {one.kind}: {_quoted(one.subject)}, accounts: {_list(to)}"
+        f"{', response_type: stream' if one.answered_often else ''} }}\n"
+        for one, to in guests.items()
+    )
+
+
+def _import(one: Passing) -> str:
+    known_as = f", to: {_quoted(one.known_as)}" if one.known_as != one.subject else ""
+    of = f"account: {one.owner}, subject: {_quoted(one.subject)}"
+    return f"      {{ {one.kind}: {{ {of} }}{known_as} }}\n"
 
 
 def _user(name: str, public: str, permissions: Permissions) -> str:

@@ -87,15 +87,6 @@ def check_public(public: str, kind: int) -> bytes:
     return raw[1:]
 
 
-def is_public(text: str, kind: int) -> bool:
-    """Whether it is a public key of that kind."""
-    try:
-        check_public(text, kind)
-    except InvalidToken:
-        return False
-    return True
-
-
 def verify(public: str, kind: int, data: bytes, signature: bytes) -> None:
     """Raise InvalidToken unless the key of that kind signed `data`."""
     key = Ed25519PublicKey.from_public_bytes(check_public(public, kind))

@@ -9,6 +9,8 @@ from common.clock import Clock, SystemClock
 from common.errors import BusUnavailable
 from services.identity.system import Connection, Loaded, Server
 
+# Identity is waited for as a service, not once more for what it asks NATS.
+_NOT_WAITED_FOR = ("operator", "system")
 AGAIN_SECONDS = 10.0
 """How long a server that did not find the new files is left alone: in Kubernetes they take a minute to come."""
 
@@ -54,7 +56,7 @@ class Presence:
         self._system = system
         self._roles = roles
         self._clock = clock or SystemClock()
-        self._again: dict[object, float] = {}
+        self._asked: dict[object, tuple[float, str]] = {}
 
     async def names(self) -> set[str]:
         """`namespace/workload`, and `_/` and the name of a service; raises BusUnavailable."""
@@ -73,39 +75,49 @@ class Presence:
         alone, and one to which the files have not come yet is asked AGAIN_SECONDS later. Raises
         BusUnavailable.
         """
-        troubles = []
-        for server in await self._system.servers():
-            try:
-                troubles += await self._see_to(server, wanted, known)
-            except BusUnavailable as error:
-                troubles.append(f"NATS server {error}")
-        return troubles
+        troubles = [
+            await self._see_to(server, wanted, known) for server in await self._system.servers()
+        ]
+        return [f"NATS server {trouble}" for trouble in troubles if trouble]
 
-    async def _see_to(self, server: Server, wanted: Wanted, known: bool) -> list[str]:
-        loaded = await self._system.loaded(server)
-        missing = _missing(loaded, server, wanted)
-        if not missing and (known or loaded.at.timestamp() > wanted.changed):
-            return []
-        asked = (server.id, wanted.changed, wanted.ends, wanted.marks.get(server.name))
+    async def _see_to(self, server: Server, wanted: Wanted, known: bool) -> str:
+        try:
+            loaded = await self._system.loaded(server)
+            missing = _missing(loaded, server, wanted)
+            if not missing and (known or loaded.at.timestamp() > wanted.changed):
+                return ""
+            asked = (server.id, wanted.changed, wanted.ends, wanted.marks.get(server.name))
+            return await self._ask(server, wanted, asked)
+        except BusUnavailable as error:
+            return str(error)
+
+    async def _ask(self, server: Server, wanted: Wanted, asked: object) -> str:
         now = self._clock.monotonic()
-        if now >= self._again.get(asked, now):
+        again, trouble = self._asked.get(asked, (now, ""))
+        if now < again:
+            return trouble
+        try:
             await self._system.reload(server)
-            self._again = {one: at for one, at in self._again.items() if at > now}
-            self._again[asked] = now + AGAIN_SECONDS
-            missing = _missing(await self._system.loaded(server), server, wanted)
-        return [f"NATS server {server.name} has not read {missing}"] if missing else []
+            trouble = _missing(await self._system.loaded(server), server, wanted)
+        except BusUnavailable as error:
+            trouble = str(error)
+        self._asked = {one: told for one, told in self._asked.items() if told[0] > now}
+        self._asked[asked] = now + AGAIN_SECONDS, trouble
+        return trouble
 
     def _name(self, user: str, roles: Mapping[str, str]) -> str:
         role = roles.get(user)
         if role is not None:
-            return "" if role == "operator" else f"_/{role}"
+            return "" if role in _NOT_WAITED_FOR else f"_/{role}"
         # A person's is longer: see people.Person.admitted_as.
         return user if user.count("/") == 1 else ""
 
 
 def _missing(loaded: Loaded, server: Server, wanted: Wanted) -> str:
-    """What it has not read of what is wanted; empty if nothing that can be seen from here."""
+    """What is missing at a server; empty if nothing that can be seen from here."""
     mark = wanted.marks.get(server.name)
     if mark and mark not in loaded.tags:
-        return "its new configuration"
-    return "its new certificate" if loaded.ends not in (wanted.ends, None) else ""
+        return f"{server.name}: has not read its new configuration"
+    if loaded.ends not in (wanted.ends, None):
+        return f"{server.name}: has not read its new certificate"
+    return ""

@@ -11,11 +11,9 @@ from typing import TypeVar
 import msgspec
 
 from common.bus import Bus
+from common.contract import subjects
 from common.errors import BusUnavailable
 from common.log import fields
-from services.identity import nkey
-from services.identity.callout import ACCOUNT
-from services.identity.nats_config import SYSTEM_ACCOUNT
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +22,7 @@ _ANSWER_SECONDS = 5.0
 _QUIET_SECONDS = 0.5
 """A server that has not answered so long after the others is not there."""
 _PAGE = 1000
-_STATIC = (ACCOUNT, SYSTEM_ACCOUNT)
+_ONLY_AT_START = "not supported for AuthCallout"
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,25 +93,18 @@ class System:
         return sorted(found, key=lambda server: server.name)
 
     async def connections(self) -> list[Connection]:
-        """Everybody who is connected to the mesh's account, on every server."""
+        """Everybody who is connected, in whatever account, on every server."""
         found = []
         for server in await self.servers():
-            some = await self._on(server, ACCOUNT)
+            some = await self._on(server)
             found += [Connection(server=server, connected=each) for each in some]
         return found
 
-    async def static(self) -> list[Connection]:
-        """Whoever was admitted by an nkey of the configuration, on every server: services, and the operator."""
-        found = []
-        for server in await self.servers():
-            for account in _STATIC:
-                some = await self._on(server, account)
-                found += [Connection(server=server, connected=each) for each in some]
-        return [one for one in found if nkey.is_public(one.connected.user, nkey.USER)]
-
     async def ask_to_leave(self, connection: Connection) -> None:
         """End a connection, perhaps our own: nobody waits for an answer. Never raises."""
-        await self._bus.say(*_kick(connection))
+        subject, asked = _kick(connection)
+        # A request without an inbox is not heeded.
+        await self._bus.say(subject, asked, reply=f"{subjects.role_inbox('identity')}.unheard")
 
     async def kick(self, connection: Connection) -> None:
         """End a connection; if it is over already, that is as well."""
@@ -128,12 +119,12 @@ class System:
         """Have a server read its configuration and certificates again; raises if it does not like them."""
         answer = await self._one(f"$SYS.REQ.SERVER.{server.id}.RELOAD", b"")
         if answer.error is not None:
-            raise BusUnavailable(f"{server.name}: not reloaded: {answer.error.description}")
+            raise BusUnavailable(f"{server.name}: {_explained(answer.error.description)}")
 
-    async def _on(self, server: Server, account: str) -> list[Connected]:
+    async def _on(self, server: Server) -> list[Connected]:
         found: list[Connected] = []
         while True:
-            asked = {"acc": account, "auth": True, "limit": _PAGE, "offset": len(found)}
+            asked = {"auth": True, "limit": _PAGE, "offset": len(found)}
             subject = f"$SYS.REQ.SERVER.{server.id}.CONNZ"
             answer = await self._one(subject, msgspec.json.encode(asked))
             page = _decode(answer.data, _Page)
@@ -144,6 +135,13 @@ class System:
     async def _one(self, subject: str, payload: bytes) -> _Answer:
         reply = await self._bus.ask(subject, payload, timeout=_ANSWER_SECONDS)
         return _decode(reply, _Answer)
+
+
+def _explained(trouble: str) -> str:
+    """Why a server did not read its files; not what stands in them."""
+    if _ONLY_AT_START in trouble:
+        return "takes another key of account or callout at its start only: restart it"
+    return f"not reloaded: {trouble.partition(': old=')[0]}"
 
 
 def _kick(connection: Connection) -> tuple[str, bytes]:

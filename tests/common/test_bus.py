@@ -66,7 +66,7 @@ async def test_a_service_answers_and_refuses() -> None:
             await asker.request(CERTIFY, CertifyRequest(csr=b"bad"))
 
 
-async def test_a_request_that_nobody_answers_is_told_at_once() -> None:
+async def test_a_request_that_nobody_answers_is_told_soon() -> None:
     async with mesh() as (_, bus):
-        with anyio.fail_after(1), pytest.raises(BusUnavailable, match="nobody is there"):
+        with anyio.fail_after(2), pytest.raises(BusUnavailable, match="nobody is there"):
             await bus.request(CERTIFY, CertifyRequest(csr=b"x"), timeout=5)

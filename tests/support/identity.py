@@ -62,6 +62,7 @@ class Mesh:
             tls=lambda: bus_context(self.anchors_pem),
             token=lambda: token,
             inbox_prefix=subjects.inbox(workload),
+            says_below=subjects.SAID,
         )
 
     async def client(

@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from common.bus import Bus, Revision
+from common.bus.keys import Key
 from common.contract import subjects
 from common.contract.discovery import Service
 from common.contract.identity import TrustBundle
 from common.errors import BusUnavailable
-from common.names import ServiceName
+from common.names import ServiceName, WorkloadName
 from tests.support import hostile
 from tests.support.hostile import Intruder
 from tests.support.identity import Mesh
@@ -23,6 +25,15 @@ TWO = subjects.service(ServiceName("shop", "two"))
 FORGED = {"Nats-Subject": "put.v1.discovery.service.shop.nothing", "Nats-Last-Sequence": "1"}
 """Headers that look like a stream's."""
 NOTHING = subjects.service(ServiceName("shop", "nothing"))
+
+PLACES = (
+    TWO.written,
+    TWO.subject,
+    subjects.trust().written,
+    "tulle.v1.events.identity.nothing",
+    "tulle.v1.ack.shop.books",
+)
+"""Where a workload may not say anything."""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +90,44 @@ async def test_what_a_workload_says_is_acknowledged_nowhere(mesh: Mesh, web: Int
 
         assert before is not None
         assert await operator.get(subjects.trust()) == before
+
+
+async def test_an_answer_to_a_workload_lands_nowhere_in_the_mesh(mesh: Mesh, web: Intruder) -> None:
+    lease = "$KV.tulle_leases.identity"
+    async with mesh.role("operator") as operator:
+        heard: list[str] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message.subject)
+
+        await operator.connection.client().subscribe(subjects.EVERYTHING, cb=hear)
+        before = [await operator.get(state) for state in (ONE, TWO, subjects.trust())]
+        holder = await Key(operator, subjects.LEASES, "identity").look()
+        for asked in (ONE, NOTHING, subjects.trust()):
+            for wanted in (*PLACES, lease):
+                await _ask(web, _get(asked.stream, asked.written), wanted)
+        await _ask(web, "tulle.v1.identity.certify.shop.web.web-1", TWO.written)
+        # Whatever these have caused is over when an answer has come back to the asker.
+        await web.client.request(_get(ONE.stream, ONE.written), b"", timeout=5)
+        held = await Key(operator, subjects.LEASES, "identity").look()
+
+        assert [await operator.get(state) for state in (ONE, TWO, subjects.trust())] == before
+        assert held.value == holder.value
+        assert not set(heard) & set(PLACES)
+
+
+async def test_a_neighbour_does_not_take_an_answer_for_news(mesh: Mesh, web: Intruder) -> None:
+    books = WorkloadName("shop", "books")
+    async with mesh.workload_bus(books, mesh.token(books)) as neighbour:
+        told: list[str] = []
+        follower = neighbour.follow(NOTHING, lambda document, _: told.append(str(document)))
+        assert await follower.wait_known(10)
+        for asked in (ONE, TWO, NOTHING):
+            await _ask(web, _get(asked.stream, asked.written), NOTHING.subject)
+        await until(lambda: neighbour.stats.undecodable == 3)
+
+        assert told == ["None"]
+        follower.close()
 
 
 async def test_a_service_can_have_an_answer_stored_as_another_s_document(tmp_path: Path) -> None:
