@@ -7,12 +7,15 @@ durations  `10s`, `5m`, `1h`
 mesh       a mesh directory, and the bus as its operator
 output     tables and JSON, with nothing in them that could command a terminal
 answers    asks telemetry, once or again and again
+watching   watches a rotation
 listening  hears a subject
 
 stat       tulle stat       how workloads and services did
 edges      tulle edges      who talked to whom
 bus        tulle bus        what is said on the bus
 people                      … and who may use it by name
+keys                        … how old its keys are, and others in their place
+keys_run   what that asks
 identity   tulle identity   which certificate each workload has
 leaves     what identity knows of them
 check      tulle check      is everything as it should be?

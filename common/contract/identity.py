@@ -115,7 +115,7 @@ class KeyAge(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
 
 
-class KeyRotation(Document, frozen=True, kw_only=True):
+class KeyRotation(msgspec.Struct, frozen=True, kw_only=True):
     """How far a rotation of the bus's own keys is. Nothing secret: keys lie in the mesh directory."""
 
     phase: RotationPhase = "steady"

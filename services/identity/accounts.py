@@ -85,6 +85,7 @@ def residents() -> Mapping[str, Permissions]:
     return found
 
 
+@cache
 def passing() -> tuple[Passing, ...]:
     """All that passes between any two accounts; nothing in two ways."""
     those = residents()

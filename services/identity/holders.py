@@ -15,7 +15,8 @@ Holder = Role | Literal["system"]
 HOLDERS: tuple[Holder, ...] = (*ROLES, "system")
 _OURS: tuple[Holder, ...] = ("identity", "system")
 KICK_SECONDS = 10.0
-"""How often somebody is asked to leave: the file with the new key may take its time to come to them."""
+"""How often, in the end, somebody is asked to leave: the file with the new key may take its time to come."""
+_FIRST_KICK_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 """How long identity stays: when NATS has read its files, workloads come back and ask for it."""
 _COMES = "is still connected with its old key"
@@ -63,11 +64,12 @@ class Holders:
         self._clock = clock
         self._came: set[Holder] = set()
         self._kick_at: dict[Holder, float] = {}
+        self._kick_after: dict[Holder, float] = {}
         self._since: dict[str, float] = {}
 
     def begin_anew(self) -> None:
         """Another phase: who came has to come again."""
-        self._came, self._kick_at, self._since = set(), {}, {}
+        self._came, self._kick_at, self._kick_after, self._since = set(), {}, {}, {}
 
     async def look(self, progress: KeyProgress) -> list[Held]:
         """Who is connected now. Raises BusUnavailable, InvalidSettings."""
@@ -105,7 +107,8 @@ class Holders:
                 continue
             for one in olds[:1] if ours else olds:
                 await self._system.ask_to_leave(one.connection)
-            again = SETTLE_SECONDS if ours and len(olds) > 1 else KICK_SECONDS
+            again = self._kick_after.get(holder, _FIRST_KICK_SECONDS)
+            self._kick_after[holder] = min(2 * again, KICK_SECONDS)
             self._kick_at[holder] = now + again
             told.append(holder)
         return told

@@ -31,7 +31,7 @@ class KeySteps:
         key_files.lay_out(self.mesh, self.progress)
         self.forget()
 
-    def begin(self, what: Collection[KeyKind], *, distrust: bool) -> None:
+    def begin(self, what: tuple[KeyKind, ...], *, distrust: bool) -> None:
         """Lay new keys beside those in force; raises Refused if a rotation is under way.
 
         `distrust`: the old ones may be known to others.

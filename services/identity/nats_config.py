@@ -24,6 +24,7 @@ _ADMISSION_SECONDS = 30
 ALONE = "tulle"
 """What a server is called that is not one of several."""
 _MARK = "configuration"
+_UNMARKED = f"{_MARK}:"
 NOBODY = nkey.spell_public(nkey.USER, hashlib.sha256(b"nobody has this key").digest())
 """NATS demands a user who is not asked for at the callout. This one has no key, and might do nothing."""
 _NOBODY = f"""\
@@ -161,9 +162,9 @@ class Server:
 
 def render(server: Server, *, port: int, name: str = ALONE, cluster: Cluster | None = None) -> str:
     """The text of nats.conf for the server `name`; with `cluster`, which has a node of that name."""
-    unmarked = _text(server, port, name, cluster, "")
-    digest = hashlib.sha256(unmarked.encode()).hexdigest()
-    return _text(server, port, name, cluster, f"{_MARK}:{digest[:16]}")
+    text = _text(server, port, name, cluster)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text.replace(_UNMARKED, f"{_MARK}:{digest[:16]}", 1)
 
 
 def mark_of(text: str) -> str:
@@ -172,9 +173,9 @@ def mark_of(text: str) -> str:
     return found[1] if found else ""
 
 
-def _text(server: Server, port: int, name: str, cluster: Cluster | None, mark: str) -> str:
+def _text(server: Server, port: int, name: str, cluster: Cluster | None) -> str:
     return _TEMPLATE.format(
-        mark=mark,
+        mark=_UNMARKED,
         server_name=_quoted(name),
         port=port,
         longest_line=_LONGEST_LINE,

@@ -81,7 +81,8 @@ def test_a_second_run_follows_names_and_ports_and_keeps_the_keys(tmp_path: Path)
 
     after = files(mesh.root)
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"nats/server.pem", "nats/server.key", "nats/nats.conf", "bus.json"}
+    made = {"nats/server.pem", "nats/server.key", "nats/nats.conf", "nats/servers.json"}
+    assert changed == {*made, "bus.json"}
     assert names(mesh) == {"nats.example"}
     assert mesh.bus().servers == ("tls://nats.example:5222",)
 

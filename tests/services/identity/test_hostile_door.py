@@ -23,6 +23,7 @@ from services.identity.authority import Authority
 from services.identity.bootstrap import bootstrap
 from services.identity.callout import Knock
 from services.identity.directory import MeshDirectory
+from services.identity.nats_config import NOBODY
 from services.identity.permissions import CALLOUT, Permissions
 from services.identity.roots import NODE
 from services.identity.tokens import issue
@@ -105,7 +106,12 @@ CONNECTS: dict[str, Options] = {
     "an empty token": lambda _mesh, _nonce: {"auth_token": ""},
     "a word": lambda _mesh, _nonce: {"auth_token": "secret"},
     "a user and a password": lambda _mesh, _nonce: {"user": "identity", "pass": "identity"},
-    "the user of the routes": lambda _mesh, _nonce: {"user": "route", "pass": "route"},
+    "the name of NATS's nodes": lambda _mesh, _nonce: {"user": NODE, "pass": ""},
+    "the key that nobody has, unsigned": lambda _mesh, _nonce: {"nkey": NOBODY},
+    "the key that nobody has, signed by another": lambda _mesh, nonce: {
+        "nkey": NOBODY,
+        "sig": signed(ADA, nonce),
+    },
     "the name of a workload": lambda _mesh, _nonce: {"user": "shop/web-1"},
     "the account's public key as a user": lambda mesh, _nonce: {
         "user": mesh.directory.account().public
