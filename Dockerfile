@@ -17,6 +17,7 @@ COPY proxy/ proxy/
 COPY services/ services/
 COPY cli/ cli/
 COPY demo/ demo/
+COPY k8s/ k8s/
 RUN pip install --quiet --no-index --find-links /wheels hatchling \
  && python -m hatchling build --target wheel --directory /wheels
 

@@ -2,13 +2,18 @@
 
 __main__   where it begins
 root       the commands, each imported only when it is called; errors in one line
-options    what several commands take: --mesh, -o, -n, -t
+options    what several commands take: --mesh, --context, -o, -n, -t
 durations  `10s`, `5m`, `1h`
-mesh       a mesh directory, and the bus as its operator
+mesh       the mesh that is meant, and its bus as operator
+ways       how it is reached: by a directory, or in a cluster
+cluster    the cluster, and what lies there that lets an operator in
+forward    kubectl port-forward, for as long as it is wanted
+kube       questions to the Kubernetes API
 output     tables and JSON, with nothing in them that could command a terminal
 answers    asks telemetry, once or again and again
 watching   watches a rotation
 listening  hears a subject
+running    which services run, who leads, what everybody acknowledges
 
 stat       tulle stat       how workloads and services did
 edges      tulle edges      who talked to whom
@@ -25,7 +30,16 @@ trust_run  what that asks, and watches
 token      tulle token      lets a workload join
 inject     tulle inject     adds the proxy to manifests
 uninject   tulle uninject   takes it out again
+install    tulle install    prints the manifests of the control plane
+uninstall  tulle uninstall  prints what to delete
+manifests  … k8s/, changed in places
+keys       … as --set says
+availability                … for a cluster in which any one machine may go
 version    tulle version
+completion  tulle completion  Tab in a shell
+diagnostics  tulle diagnostics  what is published, and what a proxy has in force
+diagnosing  … how that is shown
+published  … document by document
 demo       tulle demo       a whole mesh on this machine
 demo_run   what that does, once its options are read
 """

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from cli.keys import keys, rotate
+from cli.bus_keys import keys, rotate
 from cli.options import Duration, mesh_option, output_option
 from cli.people import user, users
 

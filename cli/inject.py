@@ -9,10 +9,11 @@ import click
 from cli.options import mesh_option
 
 if TYPE_CHECKING:
+    from cli.cluster import Cluster
     from services.injector.manifests import Outcome
     from services.injector.options import Options
 
-_BUS = "tls://nats.tulle.svc.cluster.local:4222"
+_BUS = "tls://tulle-nats.tulle.svc:4222"
 _FILES = click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.File(encoding="utf-8")
 )
@@ -23,7 +24,7 @@ _FILES = click.argument(
 @click.option(
     "--trust-anchors-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The mesh's trust anchors, PEM; by default those of the mesh directory.",
+    help="The mesh's trust anchors, PEM; by default those of the mesh directory, or of the cluster.",
 )
 @click.option(
     "--bus",
@@ -116,21 +117,39 @@ def _tell(outcome: "Outcome") -> None:
 
 
 def _anchors(path: Path | None) -> str:
-    """The mesh's trust anchors, PEM, from a file or from the mesh directory."""
-    from cli.mesh import named_mesh
+    """The mesh's trust anchors, PEM: from a file, from the mesh directory, or from the mesh in a cluster."""
+    from cli.options import named_way
     from common.errors import InvalidCertificate, InvalidSettings
     from common.x509 import chain_pem, load_certificates
 
+    text: bytes | None = None
+    if path is None:
+        try:
+            way = named_way()
+        except click.UsageError:
+            raise click.UsageError(
+                "whom do proxies trust? expected --trust-anchors-file FILE or --mesh DIR"
+            ) from None
+        if way.directory is not None:
+            path = way.directory.anchors_file
+        elif way.cluster is not None:
+            text = _anchors_in(way.cluster).encode()
     try:
-        path = path or named_mesh().anchors_file
-    except click.UsageError:
-        raise click.UsageError(
-            "whom do proxies trust? expected --trust-anchors-file FILE or --mesh DIR"
-        ) from None
-    try:
-        return chain_pem(load_certificates(path.read_bytes())).decode()
+        pem = path.read_bytes() if path is not None else text or b""
+        return chain_pem(load_certificates(pem)).decode()
     except InvalidCertificate as error:
-        raise InvalidSettings(f"{path}: {error}") from None
+        raise InvalidSettings(f"{path or 'ConfigMap tulle-trust'}: {error}") from None
+
+
+def _anchors_in(cluster: "Cluster") -> str:
+    from cli.cluster import anchors
+    from cli.mesh import run
+
+    async def ask() -> str:
+        async with cluster.client() as client:
+            return await anchors(cluster, client)
+
+    return run(ask)
 
 
 def _defaults(settings: tuple[str, ...]) -> "Options":

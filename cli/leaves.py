@@ -41,6 +41,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     trust_revision: int
     """Of the trust bundle in force there."""
     heard_ago: float
+    version: str
+    """Of the proxy; empty if it does not say."""
 
 
 class Leaves(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,7 @@ def _row(row: WorkloadLeaf, known: Mapping[str, Signer], now: float) -> Row:
         chain=chain,
         trust_revision=row.trust_revision,
         heard_ago=max(0.0, now - row.heard),
+        version=row.version,
     )
 
 

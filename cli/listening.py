@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import anyio
 
 from cli.mesh import operator_bus
+from cli.ways import Way
 from common.clock import SystemClock
 from common.errors import BusUnavailable, Refused
-from services.identity.directory import MeshDirectory
 
 Show = Callable[[str, float, bytes], None]
 """Told of each message: its subject, when it was heard, its payload."""
@@ -24,7 +24,7 @@ class Wanted:
     timeout: float | None = None
 
 
-async def listen(mesh: MeshDirectory, wanted: Wanted, show: Show) -> None:
+async def listen(mesh: Way, wanted: Wanted, show: Show) -> None:
     """Show what is heard.
 
     Raises BusUnavailable if time is up before `count` messages, Refused if the operator may not hear the

@@ -1,4 +1,4 @@
-"""A mesh directory, and the bus as its operator, or as a person with a folder of their own."""
+"""The mesh that the command line names, and its bus as operator, or as a person with a folder of their own."""
 
 import logging
 import ssl
@@ -10,13 +10,12 @@ import anyio
 import click
 import msgspec
 
-from cli.options import mesh_directory
+from cli.options import named_way
+from cli.ways import Entry, Way, entry
 from common.bus import Bus
-from common.contract import subjects
 from common.contract.topic import Question
 from common.errors import BusUnavailable, InvalidCertificate, InvalidSettings
 from common.x509 import bus_context
-from services.identity import nkey
 from services.identity.directory import MeshDirectory
 
 T = TypeVar("T")
@@ -26,50 +25,55 @@ _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
 
 
-def named_mesh() -> MeshDirectory:
-    """The mesh directory that the command line names. Raises UsageError if it names none."""
-    return MeshDirectory(mesh_directory())
+def named_mesh() -> Way:
+    """How to reach the mesh that the command line names. Raises UsageError if it names none."""
+    return named_way()
 
 
 @asynccontextmanager
 async def operator_bus(
-    mesh: MeshDirectory, on_trouble: Callable[[str], None] | None = None
+    mesh: Way | MeshDirectory, on_trouble: Callable[[str], None] | None = None
 ) -> AsyncIterator[Bus]:
     """The bus, connected as operator, or as the person whose folder this is.
 
     Later trouble is told to `on_trouble`, or on standard error. Raises InvalidSettings, or BusUnavailable
-    after five seconds.
+    after five seconds; of a cluster also KubernetesUnavailable and KubernetesRefused.
     """
-    where = mesh.bus()
-    servers, person = where.servers, where.person
-    own = mesh.seed_file("person" if person else "operator")
-    inbox = subjects.person_inbox(person) if person else subjects.role_inbox("operator")
-    _trusting(mesh)
-    mesh.seed(own, nkey.USER)
+    way = mesh if isinstance(mesh, Way) else Way(mesh)
+    async with entry(way) as found, entered(found, on_trouble) as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def entered(
+    way: Entry, on_trouble: Callable[[str], None] | None = None
+) -> AsyncIterator[Bus]:
+    """The same, for who has a way in already. Raises InvalidSettings, BusUnavailable."""
+    _trusting(way)
     with _trouble() as trouble:
         async with Bus(
-            servers,
+            way.servers,
             name="tulle",
-            tls=lambda: _trusting(mesh),
-            nkey_seed=lambda: mesh.seed(own, nkey.USER).seed,
-            inbox_prefix=inbox,
+            tls=lambda: _trusting(way),
+            nkey_seed=way.seed,
+            inbox_prefix=way.inbox,
         ) as bus:
             with anyio.move_on_after(_CONNECT_SECONDS):
                 await bus.wait_connected()
             if not bus.connected.value:
                 raise BusUnavailable(
-                    f"{', '.join(servers)}: no connection within {_CONNECT_SECONDS:g} s "
+                    f"{way.where}: no connection within {_CONNECT_SECONDS:g} s "
                     f"({trouble.last or 'no answer'}); expected the mesh's NATS server there"
                 )
             trouble.tell = on_trouble or (lambda text: click.echo(f"tulle: {text}", err=True))
             yield bus
 
 
-def _trusting(mesh: MeshDirectory) -> ssl.SSLContext:
+def _trusting(way: Entry) -> ssl.SSLContext:
     try:
-        return bus_context(mesh.anchors_pem())
+        return bus_context(way.anchors())
     except InvalidCertificate as error:
-        raise InvalidSettings(f"{mesh.anchors_file}: {error}") from None
+        raise InvalidSettings(f"{way.anchors_from}: {error}") from None
 
 
 async def ask(bus: Bus, question: Question[Q, A], request: Q, service: str = "telemetry") -> A:

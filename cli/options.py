@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cli import durations
 
+if TYPE_CHECKING:
+    from cli.ways import Way
+
 F = TypeVar("F", bound=Callable[..., Any])
-_MESH = "tulle.mesh"
+_MEANT = "tulle."
+"""Under which names click remembers, for the whole line, which mesh is meant."""
 
 
 class Duration(click.ParamType[float]):
@@ -38,28 +42,89 @@ class Duration(click.ParamType[float]):
 
 
 def mesh_option(envvar: str | None = None) -> Callable[[F], F]:
-    """`--mesh DIR`: which mesh; `mesh_directory` returns it, wherever on the line it stood."""
-
-    def remember(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
-        if value is not None:
-            ctx.meta[_MESH] = value
-
-    return click.option(
+    """`--mesh DIR`, `--context NAME`: which mesh; `named_way` returns it, wherever on the line it stood."""
+    directory = _remembered(
         "--mesh",
         type=click.Path(path_type=Path),
         envvar=envvar,
-        expose_value=False,
-        callback=remember,
         metavar="DIR",
         help="The mesh directory. [env: TULLE_MESH]",
     )
+    context = _remembered(
+        "--context",
+        metavar="NAME",
+        help="The mesh in the cluster of this context of the kubeconfig.",
+    )
+    return lambda command: directory(context(command))
+
+
+def cluster_options(command: F) -> F:
+    """What else there is to say of a mesh in a cluster, for all commands at once."""
+    for option in (
+        _remembered(
+            "--bus",
+            metavar="URL",
+            help="Where NATS is, instead of through kubectl port-forward.",
+        ),
+        _remembered(
+            "--mesh-namespace",
+            metavar="NS",
+            envvar="TULLE_NAMESPACE",
+            help="Where the control plane is. [default: tulle; env: TULLE_NAMESPACE]",
+        ),
+        _remembered(
+            "--kubeconfig",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="The kubeconfig. [default: as kubectl; env: KUBECONFIG]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _remembered(name: str, **more: Any) -> Callable[[F], F]:
+    """An option whose value is remembered for `_meant`; one that is nearer to the end of the line wins."""
+
+    def remember(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        if value is not None and str(value):
+            ctx.meta[_MEANT + name] = value
+
+    return click.option(name, expose_value=False, callback=remember, **more)
+
+
+def _meant(name: str) -> Any:
+    return click.get_current_context().meta.get(_MEANT + name)
+
+
+def named_way() -> "Way":
+    """How to reach the mesh that was named: by its directory, or in a cluster, as kubectl would mean it.
+
+    Raises UsageError if none was, InvalidSettings if it cannot be.
+    """
+    from cli.cluster import NAMESPACE, here
+    from cli.ways import Way
+    from common.config import environment
+    from services.identity.directory import MeshDirectory
+
+    directory, context, kubeconfig = map(_meant, ("--mesh", "--context", "--kubeconfig"))
+    servers = tuple((_meant("--bus") or "").split(",")) if _meant("--bus") else ()
+    cluster = None
+    if directory is None or context or kubeconfig:
+        namespace = _meant("--mesh-namespace") or NAMESPACE
+        cluster = here(environment(), kubeconfig, context or "", namespace)
+    if directory is None and cluster is None:
+        raise click.UsageError(
+            "which mesh? expected --mesh DIR or TULLE_MESH=DIR, or a kubeconfig with a cluster"
+        )
+    return Way(MeshDirectory(directory) if directory else None, cluster, servers)
 
 
 def mesh_directory() -> Path:
     """The mesh directory that was named; raises UsageError if none was."""
-    directory = click.get_current_context().meta.get(_MESH)
+    directory = _meant("--mesh")
     if not isinstance(directory, Path):
-        raise click.UsageError("which mesh? expected --mesh DIR or TULLE_MESH=DIR")
+        raise click.UsageError("needs a mesh directory; expected --mesh DIR or TULLE_MESH=DIR")
     return directory
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import Duration, mesh_option, output_option
+from cli.options import Duration, mesh_directory, mesh_option, output_option
 
 if TYPE_CHECKING:
     from services.identity.permissions import PersonRole
@@ -48,14 +48,14 @@ def user(
       tulle bus user ada --role reader --expires 90d
       tulle bus user ada --remove                 at once, without a restart
     """
-    from cli.mesh import named_mesh
     from common.clock import SystemClock
     from common.errors import InvalidName
     from services.identity import credentials
+    from services.identity.directory import MeshDirectory
 
     if remove and (role or expires or out):
         raise click.UsageError("--remove goes with a name and nothing else")
-    mesh, clock = named_mesh(), SystemClock()
+    mesh, clock = MeshDirectory(mesh_directory()), SystemClock()
     folder = out or Path(f"{name}-bus")
     try:
         if remove:
@@ -79,11 +79,12 @@ def users(form: str) -> None:
     """Show who may use the bus by name."""
     import msgspec
 
-    from cli.mesh import named_mesh
     from cli.output import console, json, table
     from services.identity import people
+    from services.identity.directory import MeshDirectory
 
-    known = sorted(people.read(named_mesh().people_file), key=lambda person: person.name)
+    mesh = MeshDirectory(mesh_directory())
+    known = sorted(people.read(mesh.people_file), key=lambda person: person.name)
     if form == "json":
         print(json([msgspec.to_builtins(person) for person in known]))
         return

@@ -8,22 +8,26 @@ from typing import Any, NoReturn
 
 import click
 
-from cli.options import mesh_option
+from cli.options import cluster_options, mesh_option
 from common.errors import InvalidSettings, MeshError
 
 # Name: the module in cli/ (its command is called like the name), and what `tulle --help` says of it.
 COMMANDS = {
     "bus": "Listen to what the mesh says, and say who else may.",
     "check": "Look whether the mesh is as it should be.",
+    "completion": "Print what makes a shell complete this command.",
     "demo": "Run a whole mesh on this machine.",
+    "diagnostics": "Show what is published, and what a proxy has in force.",
     "edges": "Show who talks to whom, and whether they proved who they are.",
     "identity": "Show which certificate each workload has, and when it ends.",
     "inject": "Add the proxy to Kubernetes manifests.",
+    "install": "Print the manifests of the control plane.",
     "stat": "Show success rate, requests per second and latency.",
     "token": "Issue a token with which a workload joins the mesh.",
     "trust": "Replace the trust anchor while everything runs.",
     "uninject": "Take the proxy out of Kubernetes manifests.",
-    "version": "Show which Tulle this is.",
+    "uninstall": "Print what to delete to be rid of the control plane.",
+    "version": "Show which Tulle this is, and which runs in the mesh.",
 }
 INTERRUPTED = 130
 
@@ -114,9 +118,11 @@ def _tell(line: str, status: int) -> int:
     epilog="Each command explains itself: tulle COMMAND --help",
 )
 @mesh_option(envvar="TULLE_MESH")
+@cluster_options
 def tulle() -> None:
     """Ask the mesh how it is, and who talks to whom.
 
     Most commands need to know the mesh: --mesh DIR, or the variable TULLE_MESH, names a mesh directory as
-    made by `python -m services.identity.bootstrap DIR`.
+    made by `python -m services.identity.bootstrap DIR`. Without either it is the mesh in the cluster that
+    kubectl would mean; NATS is reached through kubectl port-forward.
     """

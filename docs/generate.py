@@ -1,4 +1,4 @@
-"""Write docs/subjects.md, settings.md and permissions.md from the code, so that they cannot say anything else.
+"""Write the pages of docs/ that the code itself can tell, so that they cannot say anything else.
 
     python -m docs.generate      (make docs)
 
@@ -20,7 +20,7 @@ from common.config import variable
 from common.contract import discovery, events, identity, leaves, subjects, telemetry
 from common.contract.topic import Document, Question, State, Topic
 from common.names import Identity, ServiceName, WorkloadName
-from docs import permissions_page
+from docs import checks_page, permissions_page
 
 HERE = Path(__file__).parent
 FAMILIES: tuple[ModuleType, ...] = (discovery, identity, leaves, telemetry, events)
@@ -241,6 +241,7 @@ PAGES = {
     "subjects.md": subjects_page,
     "settings.md": settings_page,
     "permissions.md": permissions_page_,
+    "checks.md": checks_page.page,
 }
 
 if __name__ == "__main__":

@@ -12,6 +12,6 @@ settings.register_profile(
 settings.load_profile("shared machine")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}

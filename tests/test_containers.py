@@ -45,7 +45,7 @@ def test_what_an_image_is_built_from_is_there_and_let_in() -> None:
         for source in rest.split()[:-1]
     ]
 
-    assert {"common", "proxy", "services", "cli", "demo", "packaging"} <= set(copied)
+    assert {"common", "proxy", "services", "cli", "demo", "k8s", "packaging"} <= set(copied)
     for source in copied:
         assert (ROOT / source).exists()
         assert f"!{source}" in let_in

@@ -99,7 +99,7 @@ def test_a_wheel_holds_every_room_in_one_private_folder(wheel: Path) -> None:
 
 
 def _tracked() -> Iterator[str]:
-    for room in ROOMS:
+    for room in (*ROOMS, "k8s"):
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield str(path.relative_to(ROOT))
@@ -114,6 +114,13 @@ def test_an_installed_wheel_runs_from_where_it_was_installed(installed: Path) ->
     assert Path(imported.stdout.strip()).is_relative_to(installed.parent)
     assert version.returncode == 0
     assert PROJECT["version"] in version.stdout
+
+
+def test_an_installed_wheel_prints_the_manifests_of_this_checkout(installed: Path) -> None:
+    printed = run(installed / "tulle", "install", cwd=installed)
+
+    assert printed.returncode == 0
+    assert printed.stdout == "".join(f.read_text() for f in sorted((ROOT / "k8s").glob("*.yaml")))
 
 
 # --- set-up -----------------------------------------------------------------------------------

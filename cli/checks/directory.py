@@ -17,6 +17,7 @@ _OVERDUE = 0.8
 
 
 async def _readable(context: Context) -> str:
+    """The mesh directory: where the bus is, whom to trust, the key to come in with."""
     mesh = context.mesh
     where = mesh.bus()
     mesh.anchors()
@@ -25,6 +26,7 @@ async def _readable(context: Context) -> str:
 
 
 async def _private(context: Context) -> str:
+    """The modes of all keys and seeds in it."""
     root = context.mesh.root
     open_to_others = [path for path in _secrets(root) if path.stat().st_mode & 0o077]
     if open_to_others:
@@ -38,6 +40,7 @@ def _secrets(root: Path) -> list[Path]:
 
 
 async def _anchors_live(context: Context) -> str:
+    """trust/anchor.pem: a warning 60 days before an anchor ends."""
     now = context.clock.now()
     return "; ".join(
         living(f"anchor {number}", *span(anchor), now)
@@ -46,6 +49,7 @@ async def _anchors_live(context: Context) -> str:
 
 
 async def _issuer_fits(context: Context) -> str:
+    """The issuer: its key fits, what it signs is believed; a warning 60 days before it ends."""
     mesh = context.mesh
     if not mesh.issuer_key_file.exists():
         return "not in this part of the directory"
@@ -59,6 +63,7 @@ async def _issuer_fits(context: Context) -> str:
 
 
 async def _server_lives(context: Context) -> str:
+    """nats/server.pem: it is renewed when 70 % of its life are over."""
     mesh = context.mesh
     if not mesh.server_file.exists():
         return "not in this part of the directory"
@@ -77,23 +82,32 @@ DIRECTORY = Group(
             "it can be read",
             _readable,
             "name it with --mesh or TULLE_MESH; python -m services.identity.bootstrap DIR makes one",
+            "directory",
             vital=True,
         ),
-        Check("keys are readable by their owner only", _private, "chmod 600 what is named"),
+        Check(
+            "keys are readable by their owner only",
+            _private,
+            "chmod 600 what is named",
+            "directory-private",
+        ),
         Check(
             "the trust anchors live for 60 days and more",
             _anchors_live,
             "tulle trust rotate puts a new anchor in its place, without interruption",
+            "directory-anchors",
         ),
         Check(
             "the issuer leads to an anchor and lives for 60 days and more",
             _issuer_fits,
             "tulle trust rotate makes a new issuer; of cert-manager's, look at its Certificate",
+            "directory-issuer",
         ),
         Check(
             "the certificate of NATS is renewed in time",
             _server_lives,
             "identity renews it where it can write it; python -m services.identity.bootstrap DIR does too",
+            "directory-nats",
         ),
     ),
 )

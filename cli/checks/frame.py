@@ -1,19 +1,23 @@
 """Checks, groups of them, what was found, and how they are gone through.
 
 A check is an async function of a Context. It returns what it saw (perhaps nothing worth a word), raises
-Doubtful for what works now and will not for ever, and any MeshError for what is wrong.
+Doubtful for what works now and will not for ever, and any MeshError for what is wrong. What it looks at is
+its docstring, which docs/checks.md shows.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import anyio
 import msgspec
 
 from cli.checks.context import Context
 from common.errors import MeshError
 
 Result = Literal["ok", "warning", "failure"]
+PAGE = "docs/checks.md"
+_AGAIN_SECONDS = 1.0
 
 
 class Doubtful(Exception):
@@ -34,6 +38,8 @@ class Check:
     look: Callable[[Context], Awaitable[str]]
     hint: str
     """What to do if it is not."""
+    anchor: str = ""
+    """Where in PAGE there is more about it."""
     vital: bool = False
     """If this fails, nothing that comes after it can be looked at."""
 
@@ -54,13 +60,26 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     result: Result
     message: str = ""
     hint: str = ""
+    more: str = ""
+    """Where to read more, if it is not well."""
 
 
-async def findings(groups: Iterable[Group], context: Context) -> AsyncIterator[Finding]:
-    """Look at everything, in order; nothing more after a vital check has failed."""
+async def findings(
+    groups: Iterable[Group], context: Context, *, patience: float = 0.0
+) -> AsyncIterator[Finding]:
+    """Look at everything, in order; nothing more after a vital check has failed.
+
+    What fails is looked at again until it does not, or `patience` seconds are over since the beginning.
+    """
+    clock = context.clock
+    until = clock.monotonic() + patience
     for group in groups:
         for check in group.checks:
             found = await _look(group, check, context)
+            while found.result == "failure" and clock.monotonic() < until:
+                await anyio.sleep(_AGAIN_SECONDS)
+                context.forget()
+                found = await _look(group, check, context)
             yield found
             if check.vital and found.result == "failure":
                 return
@@ -74,10 +93,19 @@ async def _look(group: Group, check: Check, context: Context) -> Finding:
         result, message = "warning", str(doubt)
     except (MeshError, OSError) as error:
         result, message = "failure", str(error)
+    well = result == "ok"
     return Finding(
         group=group.name,
         check=check.name,
         result=result,
         message=message,
-        hint="" if result == "ok" else check.hint,
+        hint="" if well else check.hint,
+        more=f"{PAGE}#{check.anchor}" if check.anchor and not well else "",
     )
+
+
+def named(words: Iterable[str], most: int = 3) -> str:
+    """The first of them, and how many more there are."""
+    found = list(words)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

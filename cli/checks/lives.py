@@ -9,6 +9,7 @@ from cli.durations import about
 
 DAY = 86_400.0
 WARN_DAYS = 60.0
+SKEW_SECONDS, WRONG_SKEW_SECONDS = 5.0, 60.0
 
 
 def living(name: str, not_before: float, not_after: float, now: float) -> str:
@@ -33,6 +34,17 @@ def span(certificate: x509.Certificate) -> tuple[float, float]:
     """When a certificate begins and ends, seconds since the epoch."""
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return begins.timestamp(), ends.timestamp()
+
+
+def agree(whose: str, theirs: float, ours: float) -> str:
+    """By how much two clocks differ; raises Wrong and Doubtful if that is a minute, or seconds."""
+    off = theirs - ours
+    told = f"{whose} is {abs(off):.0f} s {'ahead' if off > 0 else 'behind'}"
+    if abs(off) >= WRONG_SKEW_SECONDS:
+        raise Wrong(told)
+    if abs(off) >= SKEW_SECONDS:
+        raise Doubtful(told)
+    return ""
 
 
 def _day(when: float) -> str:

@@ -51,6 +51,8 @@ def lines(finding: Finding) -> Iterable[str]:
         yield f"    {printable(finding.message)}"
     if finding.hint:
         yield f"    → {printable(finding.hint)}"
+    if finding.more:
+        yield click.style(f"      {finding.more}", dim=True)
 
 
 def summary(found: Sequence[Finding]) -> str:
@@ -60,5 +62,10 @@ def summary(found: Sequence[Finding]) -> str:
         mark, colour = _MARKS["failure"]
     else:
         mark, colour = _MARKS["ok"]
-    told = f"{counts['ok']} as they should be, {counts['warning']} warnings, {counts['failure']} failures"
+    told = f"{counts['ok']} as they should be, {_many(counts['warning'], 'warning')}, "
+    told += _many(counts["failure"], "failure")
     return f"{click.style(mark, fg=colour)} {told}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -130,12 +130,13 @@ class Bus:
         """
         return await state.get(self.connection, state_)
 
-    async def scan(self, state_: State[M]) -> dict[str, Revision[M]]:
-        """All documents under a subject with wildcards, by their `tulle.v1.…` subject; for publishers.
+    def scan(self, state_: State[M]) -> AsyncGenerator[dict[str, Revision[M]], None]:
+        """All documents under a subject with wildcards, a page at a time; for publishers.
 
-        What does not decode is counted, logged and left out. Raises BusUnavailable.
+        Each page is by `tulle.v1.…` subject. What does not decode is counted, logged and left out; one
+        written meanwhile may be missing or old. Raises BusUnavailable.
         """
-        return await state.scan(self.connection, state_)
+        return state.scan(self.connection, state_)
 
     async def request(self, question: Question[Q, A], message: Q, *, timeout: float = 2.0) -> A:
         """Ask a service; raises BusUnavailable, Refused (it said no) or InvalidMessage (strange answer)."""

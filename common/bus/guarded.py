@@ -1,6 +1,7 @@
 """nats-py's client with some things put right that it does not let its callers say."""
 
 import asyncio
+import re
 import ssl
 from contextlib import suppress
 
@@ -9,6 +10,10 @@ from nats.aio.client import PONG_PROTO, Client
 from nats.errors import Error, SecureConnRequiredError
 
 from common import nats_version
+
+_NAME = re.compile(r"[!-~]+")
+"""What the name of a header is made of."""
+_SPACE = " \t\n\r\x0b\x0c"
 
 
 class Guarded(Client):
@@ -20,6 +25,9 @@ class Guarded(Client):
 
     It is connected when the server says so. A server that takes more than two seconds to admit us asks first
     whether we are still there; nats-py takes that for the answer, and then never sends a word.
+
+    It reads headers in less than half the time: nats-py looks at each character of each name, which was a good
+    part of what a heard document costs.
 
     `ended` is set whenever the connection ends: with unsent data nats-py fails, or waits for ever, while
     it closes, and then calls nobody back. `abort` does what it has left undone.
@@ -56,6 +64,16 @@ class Guarded(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """The headers of a message; a line that is none is left out, of two with one name the last counts."""
+        lines = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n"))
+        return {
+            name: value.strip(_SPACE)
+            for before, colon, value in lines
+            if colon and _NAME.fullmatch(name := before.strip(_SPACE))
+        }
 
     def _connect_command(self) -> bytes:
         if self._demands_tls and not self._secured:

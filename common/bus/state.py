@@ -1,6 +1,7 @@
 """Retained documents: written with the expected revision, read with a direct get."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -128,32 +129,44 @@ async def last_revision(connection: Connection, state: State[M]) -> int:
     return 0 if message is None else sequence(message)
 
 
-async def scan(connection: Connection, state: State[M]) -> dict[str, Revision[M]]:
-    """All documents under a subject with wildcards, by the subject on which they are heard.
+async def scan(
+    connection: Connection, state: State[M]
+) -> AsyncGenerator[dict[str, Revision[M]], None]:
+    """All documents under a subject with wildcards, a page at a time, by the subject on which they are heard.
 
-    Read page by page from whichever replica answers: one written meanwhile may be missing or old, and
-    the compare-and-set of `put` says so. What does not decode is counted, logged and left out.
+    Read from whichever replica answers: one written meanwhile may be missing or old, and the compare-and-set
+    of `put` says so. What does not decode is counted, logged and left out. Raises BusUnavailable.
     """
-    found: dict[str, Revision[M]] = {}
-    async for message in stored(connection, state.stream, state.written):
-        subject = headers(message).get("Nats-Subject", "")
-        heard = "tulle." + subject.removeprefix("put.")
-        document = decode(connection, state, heard, message.data)
-        if document is not None:
-            found[heard] = Revision(document, sequence(message))
-    return found
+    async with aclosing(_pages(connection, state.stream, state.written)) as pages:
+        async for page in pages:
+            found: dict[str, Revision[M]] = {}
+            for message in page:
+                subject = headers(message).get("Nats-Subject", "")
+                heard = "tulle." + subject.removeprefix("put.")
+                document = decode(connection, state, heard, message.data)
+                if document is not None:
+                    found[heard] = Revision(document, sequence(message))
+            yield found
 
 
 async def stored(connection: Connection, stream: str, subject: str) -> AsyncGenerator[Msg, None]:
     """All that a stream holds under a subject with wildcards, oldest first; raises BusUnavailable."""
+    async with aclosing(_pages(connection, stream, subject)) as pages:
+        async for page in pages:
+            for message in page:
+                yield message
+
+
+async def _pages(
+    connection: Connection, stream: str, subject: str
+) -> AsyncGenerator[list[Msg], None]:
     start: int | None = 1
     while start is not None:
         page = await _page(connection, stream, subject, start)
         start = None
-        for message in page:
-            yield message
-            pending = int(headers(message).get("Nats-Num-Pending", "0"))
-            start = sequence(message) + 1 if pending else None
+        if page and int(headers(page[-1]).get("Nats-Num-Pending", "0")):
+            start = sequence(page[-1]) + 1
+        yield page
 
 
 async def _page(connection: Connection, stream: str, subject: str, start: int) -> list[Msg]:

@@ -40,6 +40,8 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     api: str = "v1"
     plural: str
     model: type[T]
+    namespace: str = ""
+    """Only there, if given."""
     fields: str = ""
     """A field selector, if not all are wanted."""
     optional: bool = False
@@ -47,8 +49,8 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def path(self) -> str:
-        """Where the API has them, in all namespaces."""
-        return f"{api_path(self.api)}/{self.plural}"
+        """Where the API has them."""
+        return f"{api_path(self.api, self.namespace)}/{self.plural}"
 
 
 def api_path(api: str, namespace: str = "") -> str:

@@ -16,6 +16,7 @@ In the order in which a change meets it:
     keys          names of answers, and the subjects they are published on
     answers       index and key → the document that the mesh should see
     careful       what stays while part of the source is not known
+    published     what is on the bus, as far as is known here
     publish       what is on the bus made equal to the answers: debounced, diffed, never by two
     announce      what people should hear of it, as events
     exposition    how destination does, for Prometheus

@@ -1,5 +1,8 @@
 """What is on the bus made equal to the answers: debounced, diffed, and only by the holder of the lease.
 
+A lone change is published at once, those that follow upon it are gathered. What is published is looked at
+again now and then, a page at a time, and changes go out in between.
+
 A document is written over the revision that was read or written last. A refused write is looked into and
 tried again; while the bus is away the keys wait. What names others is written after what it names:
 slices, then their service, then the address that leads to it; and taken away before it.
@@ -7,31 +10,36 @@ slices, then their service, then the address that leads to it; and taken away be
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import aclosing, suppress
 from itertools import groupby
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from common.backoff import Backoff
 from common.bus import Bus, Revision
 from common.bus.state import last_revision
 from common.clock import Clock, SystemClock
-from common.contract import subjects
 from common.contract.discovery import Address
 from common.contract.topic import Document
-from common.errors import BusUnavailable, InvalidMessage, InvalidName, RevisionConflict
+from common.errors import BusUnavailable, InvalidMessage, RevisionConflict
 from common.log import fields
 from services.destination.answers import answer
 from services.destination.careful import keep
 from services.destination.index import Index
-from services.destination.keys import Key, ServiceKey, SliceKey, key_of
+from services.destination.keys import Key, ServiceKey, SliceKey
+from services.destination.published import Published
 
 log = logging.getLogger(__name__)
 
 DEBOUNCE = 0.01
+"""Seconds for which changes are gathered after others have been published."""
 TOMBSTONE_SECONDS = 3600.0
 CONCURRENCY = 64
 """Writes on their way at once."""
+SLICE = 256
+"""Answers looked at without a pause: about ten milliseconds."""
 RESCAN_SOON = 5.0
 """Seconds after a first scan to the next: a replica of the stream that was late is not late any more."""
 RESCAN = 600.0
@@ -68,12 +76,13 @@ class Publisher:
         self._index = index
         self._complete = complete
         self._backoff = Backoff(self._clock, first=0.1, most=5.0)
-        self._published: dict[Key, Revision[Document]] = {}
+        self._published = Published(bus)
         self._dirty: set[Key] = set()
         self._wake = anyio.Event()
         self._running = False
         self._next_scan = 0.0
         self._rescan = RESCAN_SOON
+        self._gathers_until = 0.0
 
     def refresh(self, keys: Iterable[Key]) -> None:
         """These answers may have changed. Of no account while another replica publishes."""
@@ -97,7 +106,7 @@ class Publisher:
         finally:
             forget()
             self._running = False
-            self._published.clear()
+            self._published.forget()
             self._dirty.clear()
             self._count()
 
@@ -108,10 +117,10 @@ class Publisher:
             self._wake.set()
 
     async def _rest(self) -> None:
-        """Wait until there is something to do, and a moment more: changes come in flocks."""
+        """Wait until there is something to do; what comes upon something else is gathered for a moment."""
         with anyio.move_on_after(self._next_scan - self._clock.monotonic()):
             await self._wake.wait()
-        await anyio.sleep(DEBOUNCE)
+        await anyio.sleep(max(0.0, self._gathers_until - self._clock.monotonic()))
         self._wake = anyio.Event()
 
     async def _step(self) -> None:
@@ -126,31 +135,41 @@ class Publisher:
             self._wake.set()
         else:
             self._backoff.reset()
+        self._gathers_until = self._clock.monotonic() + DEBOUNCE
         self._count()
 
     async def _scan(self) -> None:
-        """Learn what is published, and look at every answer. Raises BusUnavailable."""
+        """Learn what is published; the first time, look at every answer then. Raises BusUnavailable.
+
+        Without a first scan nothing is written; during later ones changes go first.
+        """
         # Set before, because the connection may change meanwhile.
         self._next_scan, self._rescan = self._clock.monotonic() + self._rescan, RESCAN
-        found: dict[Key, Revision[Document]] = {}
+        known = self._published.known
         try:
-            for pattern in subjects.discovery_any():
-                for subject, revision in (await self._bus.scan(pattern)).items():
-                    key = _key_at(subject, revision.message)
-                    if key is not None and not revision.message.deleted:
-                        found[key] = revision
+            async with aclosing(self._published.read()) as pages:
+                async for doubtful in pages:
+                    self._dirty.update(doubtful)
+                    if known:
+                        with suppress(BusUnavailable):  # the next page will tell
+                            await self._flush()
         except BusUnavailable:
             self._next_scan = 0.0
             raise
-        self._published = found
-        self._dirty.update(self._index.all_keys(), found)
-        log.info("looked at what is published", extra=fields(documents=len(found)))
+        if not known:
+            self._dirty.update(self._index.all_keys())
+        log.info("looked at what is published", extra=fields(documents=len(self._published)))
 
     async def _flush(self) -> None:
         """Write every difference, phase by phase. What was not written stays dirty: BusUnavailable."""
         keys, self._dirty = self._dirty, set()
-        differences = ((key, self._difference(key)) for key in keys)
-        writes = [(key, document) for key, document in differences if document is not None]
+        writes: list[tuple[Key, Document]] = []
+        for number, key in enumerate(keys, 1):
+            document = self._difference(key)
+            if document is not None:
+                writes.append((key, document))
+            if number % SLICE == 0:
+                await anyio.lowlevel.checkpoint()
         writes.sort(key=_phase)
         unwritten = dict(writes)
         try:
@@ -215,17 +234,10 @@ class Publisher:
                 log.error("unpublishable", extra=fields(key=str(key), error=str(error)))
                 return
             else:
-                self._remember(key, Revision(document, revision))
+                self.stats.written += 1
+                self._published.wrote(key, Revision(document, revision))
                 return
         raise BusUnavailable(f"{key.state.subject}: somebody else writes it all the time")
-
-    def _remember(self, key: Key, revision: Revision[Document]) -> None:
-        self.stats.written += 1
-        if revision.message.deleted:
-            # Not kept, or memory would grow with all that ever was; writing it anew meets a conflict.
-            self._published.pop(key, None)
-        else:
-            self._published[key] = revision
 
     def _count(self) -> None:
         self.stats.published = len(self._published)
@@ -242,12 +254,3 @@ def _phase(write: tuple[Key, Document]) -> int:
         case _, Address(workload=None):
             return 2
     return 0
-
-
-def _key_at(subject: str, document: Document) -> Key | None:
-    """The key of a document found on the bus; None if it does not belong where it was found."""
-    try:
-        key = key_of(document)
-    except InvalidName:
-        return None
-    return key if key.state.subject == subject else None

@@ -1,6 +1,7 @@
 """identity: who may come onto the bus, who is who, and whom the mesh trusts.
 
 settings      what it is told from the environment
+source        where the mesh directory comes from, and what goes with that
 directory     the mesh directory: where keys and certificates lie
 bootstrap     makes one (`python -m services.identity.bootstrap DIR`)
 roots         trust anchors, issuers and the certificate of NATS itself
@@ -31,6 +32,7 @@ flood         nobody gets more than a share
 
 inputs        anchors and issuer, read again whenever the files change
 bundle        documents of identity, kept on the bus
+store         where the mesh directory is kept: durable first, in force then
 progress      how far a rotation of the anchor is
 material      what it does to the files
 steps         one step after the other, forth and back
@@ -42,5 +44,6 @@ rotation      drives it all, by the holder of the lease
 server_certificate   NATS's own certificate, renewed
 server_files         and read by its servers
 
+cluster/      all this in Kubernetes (`python -m services.identity.cluster bootstrap`)
 journal       what happened, to the log and to the bus
 """

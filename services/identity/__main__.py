@@ -1,7 +1,7 @@
 """`python -m services.identity`: admits to the bus, signs certificates, publishes whom to trust."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from common.trusting import Trusting
 from common.version import VERSION
 from services.identity import nkey, streams
 from services.identity.admission import CONCURRENCY, Admission
-from services.identity.attest import Attest
 from services.identity.certifier import Certifier
 from services.identity.directory import BusSettings, MeshDirectory
 from services.identity.holders import Holders, roles_by_key
@@ -32,8 +31,6 @@ from services.identity.key_steps import KeySteps
 from services.identity.keyring import Keyring
 from services.identity.leader import Leader
 from services.identity.leaves import Leaves
-from services.identity.live import Live
-from services.identity.parts import Parts
 from services.identity.people import People
 from services.identity.permissions import CALLOUT
 from services.identity.presence import Presence
@@ -42,12 +39,11 @@ from services.identity.roster import Roster
 from services.identity.rotation import Rotator
 from services.identity.server_files import ServerFiles
 from services.identity.settings import Settings
+from services.identity.source import Source, opened
 from services.identity.spent import Spent
 from services.identity.steps import Steps
 from services.identity.system import System
-from services.identity.tokens import JoinTokens
 from services.identity.turnout import Turnout
-from services.identity.verdicts import Verdicts
 
 NAME = "identity"
 _COUNTER = "tulle_identity_events_total"
@@ -60,8 +56,34 @@ async def main(stop: Stop) -> None:
     """Serve until `stop`; raises InvalidSettings if the mesh directory is not one."""
     settings = config.load(Settings)
     log.setup(settings.log_level, settings.log_format)
+    told: dict[str, Callable[[], Answer]] = {}
+    waiting = {"/ready": ready(lambda: False), "/metrics": lambda: (200, TEXT, b"")}
+    # It is seen to live while it waits for its mesh.
+    routes = {path: lambda path=path: told.get(path, waiting[path])() for path in waiting}
+    async with Admin(settings.admin_listen, routes), opened(settings, SystemClock()) as source:
+        if await _filled(source, stop):
+            await _serve(settings, source, told, stop)
+
+
+async def _filled(source: Source, stop: Stop) -> bool:
+    """Wait until there is a mesh directory; False if the program is to end before."""
+    async with anyio.create_task_group() as group:
+
+        async def end() -> None:
+            await stop.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(end)
+        await source.fill()
+        group.cancel_scope.cancel()
+    return not stop.requested
+
+
+async def _serve(
+    settings: Settings, source: Source, told: dict[str, Callable[[], Answer]], stop: Stop
+) -> None:
     clock = SystemClock()
-    mesh = MeshDirectory(Path(settings.dir))
+    mesh = source.mesh
     where = _where(settings, mesh)
     reloader = Reloader(mesh, where.trust_domain, settings.leaf_seconds, clock)
     trusting = _trusting(settings, mesh)
@@ -69,24 +91,26 @@ async def main(stop: Stop) -> None:
     system_bus = _bus(settings, mesh, where, trusting, system=True)
     system = System(system_bus)
     spent = Spent(bus, clock)
-    attest = Attest(
-        join=JoinTokens(Live([mesh.tokens_file], mesh.token_keys), where.trust_domain, spent),
-        proof=Proofs(lambda: reloader.current.value.for_proofs(clock.now()), where.trust_domain),
+    door = source.door(
+        Proofs(lambda: reloader.current.value.for_proofs(clock.now()), where.trust_domain),
+        spent,
+        where.trust_domain,
     )
     journal = Journal(bus, clock)
-    routes = {
-        "/ready": ready(lambda: bus.connected.value),
-        "/metrics": lambda: _metrics(journal.counts, reloader),
-    }
-    admin = Admin(settings.admin_listen, routes)
-    async with admin, bus, system_bus, anyio.create_task_group() as group:
+    told["/ready"] = ready(lambda: bus.connected.value)
+    told["/metrics"] = lambda: _metrics(journal.counts, reloader)
+    async with bus, system_bus, anyio.create_task_group() as group:
         group.start_soon(spent.run)
         group.start_soon(streams.keep, bus, clock)
         people = People(mesh.people_file)
-        admission = Admission(Verdicts(attest), people, Keyring(mesh), journal, clock)
+        admission = Admission(door.judge, people, Keyring(mesh), journal, clock)
         await bus.answer(CALLOUT, admission, queue=NAME, concurrency=CONCURRENCY)
         certifier = Certifier(
-            lambda: reloader.current.value.authority, where.trust_domain, journal, clock
+            lambda: reloader.current.value.authority,
+            where.trust_domain,
+            journal,
+            clock,
+            present=door.present,
         )
         roster = Roster(clock)
         await bus.listen(subjects.ack_any(), roster.hear)
@@ -103,13 +127,14 @@ async def main(stop: Stop) -> None:
         ]
         await bus.serve(NAME, VERSION, endpoints, queue=NAME)
         lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
-        presence = Presence(system, partial(roles_by_key, mesh), clock)
-        parts = Parts(mesh, Path(settings.parts_dir) if settings.parts_dir else None)
-        servers = ServerFiles(mesh, parts, presence, journal, clock)
+        presence = Presence(system, partial(roles_by_key, mesh))
+        store = source.store
+        servers = ServerFiles(store, source.delivery(presence), presence, journal, clock)
         rotator = Rotator(
             bus,
+            store=store,
             reloader=reloader,
-            steps=Steps(mesh, where.trust_domain, settings.leaf_seconds, clock),
+            steps=Steps(store.draft, where.trust_domain, settings.leaf_seconds, clock),
             roster=roster,
             presence=presence,
             servers=servers,
@@ -118,13 +143,15 @@ async def main(stop: Stop) -> None:
         )
         key_rotator = KeyRotator(
             bus,
-            steps=KeySteps(mesh, clock),
+            store=store,
+            steps=KeySteps(store.draft, clock),
             holders=Holders(system, mesh, clock),
             servers=servers,
             journal=journal,
             clock=clock,
         )
         leader = Leader(bus, lease, (rotator.lead, key_rotator.lead), clock)
+        group.start_soon(source.run)
         group.start_soon(reloader.run, journal)
         group.start_soon(leader.run)
         group.start_soon(trusting.run, bus, NAME, process_name())

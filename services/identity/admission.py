@@ -8,7 +8,7 @@ The answer to a refused one says nothing of the reason: that is told to the log 
 from collections.abc import Mapping
 
 from common.clock import Clock
-from common.errors import BusUnavailable, InvalidToken
+from common.errors import BusUnavailable, InvalidToken, KubernetesUnavailable
 from services.identity import accounts, callout
 from services.identity.callout import Knock
 from services.identity.flood import Flood
@@ -59,7 +59,7 @@ class Admission:
         account = accounts[knock.account]
         try:
             answer = await self._admit(knock, account)
-        except (InvalidToken, BusUnavailable) as error:
+        except (InvalidToken, BusUnavailable, KubernetesUnavailable) as error:
             await self._journal.tell("refused", str(error), reason=error.reason, **_shown(knock))
             answer = callout.refuse(knock, account, self._clock.now())
         return boxes[knock.sealed_for].seal(answer, knock.sealed_by)

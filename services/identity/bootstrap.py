@@ -34,13 +34,15 @@ def bootstrap(
     nats_port: int = 4222,
     nodes: Sequence[Node] = (),
     store_dir: Path | None = None,
+    mounted_at: Path | None = None,
     clock: Clock | None = None,
 ) -> MeshDirectory:
     """Make the mesh directory, or see to it that it is complete and current.
 
     `nats_hosts` are the names and addresses under which NATS is reached, the one to be used first. With
     `nodes`, three or five, they form a cluster and have a configuration each, and `nats_hosts` are further
-    names. JetStream's files go to `store_dir`, by default `nats/store`. Raises InvalidSettings.
+    names. JetStream's files go to `store_dir`, by default `nats/store`. Where NATS finds the directory
+    elsewhere, that is `mounted_at`. Raises InvalidSettings.
     """
     now = (clock or SystemClock()).now()
     hosts = tuple(dict.fromkeys((*(node.host for node in nodes), *nats_hosts)))
@@ -58,7 +60,9 @@ def bootstrap(
         nats_files.make_keys(mesh)
         nats_files.make_certificate(mesh, hosts, now, routes=bool(nodes))
         store = store_dir or mesh.root / "nats" / "store"
-        nats_files.write_configs(mesh, port=nats_port, store=store, nodes=nodes)
+        nats_files.write_configs(
+            mesh, port=nats_port, store=store, nodes=nodes, mounted_at=mounted_at
+        )
         places = [(node.host, node.port) for node in nodes] or [(nats_hosts[0], nats_port)]
         servers = tuple(f"tls://{bracketed(host)}:{port}" for host, port in places)
         bus = BusSettings(servers=servers, trust_domain=trust_domain)

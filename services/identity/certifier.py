@@ -1,17 +1,21 @@
 """Answers `certify` on the bus: who asks is known from the subject, what may be signed from that."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from common.clock import Clock
 from common.contract import subjects
 from common.contract.identity import CertifyReply, CertifyRequest
-from common.errors import InvalidCertificate, Refused
+from common.errors import InvalidCertificate, InvalidToken, Refused
+from common.names import Identity, WorkloadName
 from services.identity.authority import Authority
 from services.identity.flood import Flood
 from services.identity.journal import Journal
 
 _BURST = 20
 _PER_SECOND = 1.0
+
+Present = Callable[[Identity, WorkloadName], Awaitable[None]]
+"""Raises InvalidToken if there is no such workload any more."""
 
 
 class Certifier:
@@ -23,11 +27,14 @@ class Certifier:
         trust_domain: str,
         journal: Journal,
         clock: Clock,
+        *,
+        present: Present | None = None,
     ) -> None:
         self._authority = authority
         self._trust_domain = trust_domain
         self._journal = journal
         self._clock = clock
+        self._present = present
         self._flood = Flood(clock, _BURST, _PER_SECOND)
 
     async def __call__(self, subject: str, request: CertifyRequest) -> CertifyReply:
@@ -38,6 +45,12 @@ class Certifier:
             message = "asks for certificates too often"
             await self._journal.tell("refused", message, reason=Refused.reason, **who)
             raise Refused("too many requests for certificates; try again in a few seconds")
+        if self._present is not None:
+            try:
+                await self._present(identity, workload)
+            except InvalidToken as error:
+                await self._journal.tell("refused", str(error), reason=error.reason, **who)
+                raise Refused(str(error)) from None
         now = self._clock.now()
         try:
             issued = self._authority().certify(request.csr, identity, workload, now)

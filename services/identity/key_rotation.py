@@ -23,6 +23,7 @@ from services.identity.journal import Journal
 from services.identity.key_progress import LIVE
 from services.identity.key_steps import KeySteps
 from services.identity.server_files import ServerFiles
+from services.identity.store import NotKept, Store
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class KeyRotator:
         self,
         bus: Bus,
         *,
+        store: Store,
         steps: KeySteps,
         holders: Holders,
         servers: ServerFiles,
@@ -46,6 +48,7 @@ class KeyRotator:
         clock: Clock,
     ) -> None:
         self._bus = bus
+        self._store = store
         self._steps = steps
         self._holders = holders
         self._servers = servers
@@ -81,31 +84,36 @@ class KeyRotator:
         try:
             async with self._lock:
                 await self._bus.wait_connected()
-                self._resume()
+                await self._resume()
                 self._steps.forget()
+                await self._store.keep()
                 if self._steps.progress.phase != "steady" and await self._is_time():
                     await self._take()
-        except (BusUnavailable, InvalidSettings, OSError) as error:
+        except (BusUnavailable, InvalidSettings, NotKept, OSError) as error:
             log.warning("keys not seen to", extra=fields(error=str(error)))
-            self._trouble = str(error)
+            self._trouble, self._resumed = str(error), False
             return self._backoff.next()
         self._backoff.reset()
         return QUIET_SECONDS if self._steps.progress.phase == "steady" else LOOK_SECONDS
 
-    def _resume(self) -> None:
-        """Once for each time that the lease is ours: whoever had it before may have changed the files."""
+    async def _resume(self) -> None:
+        """Once for each time that the lease is ours: whoever had it before may have changed the files.
+
+        And whenever something failed, because nobody knows how far it got.
+        """
         if not self._resumed:
+            await self._store.look()
             self._steps.resume()
+            await self._store.keep()
             self._resumed = True
 
     async def _is_time(self) -> bool:
         """Do what this phase asks for; says whether all is done."""
         progress = self._steps.progress
+        self._trouble = await self._servers.see_to()
         if progress.phase == "switched":
-            self._trouble = await self._servers.see_to()
             await self._hand_over()
         else:
-            self._trouble = await self._servers.see_to(afresh=True)
             away = await self._servers.away()
             self._note_waiting(dict.fromkeys(away, "does not answer: it is to read its files"))
         left = [one for one in self._waiting if one.name not in progress.left_behind]
@@ -117,6 +125,7 @@ class KeyRotator:
             return
         held = await self._holders.look(self._steps.progress)
         self._steps.note(members={one.holder for one in held})
+        await self._store.keep()
         self._waiting = self._holders.waiting(self._steps.progress, held)
         for holder in await self._holders.kick(self._steps.progress, held):
             await self._journal.tell(
@@ -135,6 +144,7 @@ class KeyRotator:
         # If it fails half way, the files are laid out anew before anything else is done.
         self._resumed = False
         self._steps.take()
+        await self._store.keep()
         self._resumed = True
         await self._began(before.phase, before.what)
 
@@ -149,16 +159,20 @@ class KeyRotator:
 
     async def _status(self, _subject: str, _question: KeysQuestion) -> KeyRotation:
         async with self._lock:
-            self._resume()
+            await self._resume()
             return self._document()
 
     async def _change(self, _subject: str, change: KeysChange) -> KeyRotation:
         async with self._lock:
             try:
-                self._resume()
+                await self._resume()
                 await self._obey(change)
+                await self._store.keep()
             except OSError as error:
                 raise Refused(f"{error.filename}: {error.strerror}") from None
+            except NotKept as error:
+                self._resumed = False
+                raise Refused(str(error)) from None
             self._wake.set()
             return self._document()
 
@@ -172,6 +186,7 @@ class KeyRotator:
         if change.back:
             self._resumed = False
             self._steps.turn_back()
+            await self._store.keep()
             self._resumed = True
             await self._began(progress.phase, progress.what)
         elif progress.phase == "steady":
@@ -189,8 +204,9 @@ class KeyRotator:
         held = await self._holders.look(self._steps.progress)
         self._resumed = False
         self._steps.begin(change.what or LIVE, distrust=change.distrust)
-        self._resumed = True
         self._steps.note(members={one.holder for one in held})
+        await self._store.keep()
+        self._resumed = True
         await self._began("steady", self._steps.progress.what)
 
     def _document(self) -> KeyRotation:

@@ -24,7 +24,7 @@ _ADMISSION_SECONDS = 30
 ALONE = "tulle"
 """What a server is called that is not one of several."""
 _MARK = "configuration"
-_UNMARKED = f"{_MARK}:"
+_MARKED = re.compile(r'^server_tags: \["([^"]*)"\]$', re.MULTILINE)
 NOBODY = nkey.spell_public(nkey.USER, hashlib.sha256(b"nobody has this key").digest())
 """NATS demands a user who is not asked for at the callout. This one has no key, and might do nothing."""
 _NOBODY = f"""\
@@ -40,7 +40,7 @@ _TEMPLATE = """\
 
 server_name: {server_name}
 # Which configuration this is, so that a server can be asked what it has read.
-server_tags: ["{mark}"]
+server_tags: [""]
 port: {port}
 
 max_control_line: {longest_line}
@@ -164,18 +164,22 @@ def render(server: Server, *, port: int, name: str = ALONE, cluster: Cluster | N
     """The text of nats.conf for the server `name`; with `cluster`, which has a node of that name."""
     text = _text(server, port, name, cluster)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return text.replace(_UNMARKED, f"{_MARK}:{digest[:16]}", 1)
+    return marked(text, f"{_MARK}:{digest[:16]}")
+
+
+def marked(text: str, mark: str) -> str:
+    """The same configuration with another mark."""
+    return _MARKED.sub(f'server_tags: ["{mark}"]', text, count=1)
 
 
 def mark_of(text: str) -> str:
     """What the server tells among its tags that has read that configuration; empty if there is none."""
-    found = re.search(rf'^server_tags: \["({_MARK}:[0-9a-f]+)"\]$', text, re.MULTILINE)
+    found = _MARKED.search(text)
     return found[1] if found else ""
 
 
 def _text(server: Server, port: int, name: str, cluster: Cluster | None) -> str:
     return _TEMPLATE.format(
-        mark=_UNMARKED,
         server_name=_quoted(name),
         port=port,
         longest_line=_LONGEST_LINE,

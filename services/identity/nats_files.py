@@ -24,6 +24,8 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
 
     root: str
     """The mesh directory, as the servers find it."""
+    anchors: str
+    """The anchors of the mesh, as the nodes of a cluster find them."""
     port: int
     store: str
     nodes: tuple[Node, ...] = ()
@@ -75,10 +77,25 @@ def make_certificate(
 
 
 def write_configs(
-    mesh: MeshDirectory, *, port: int, store: Path, nodes: Sequence[Node] = ()
+    mesh: MeshDirectory,
+    *,
+    port: int,
+    store: Path,
+    nodes: Sequence[Node] = (),
+    mounted_at: Path | None = None,
 ) -> None:
-    """Write the configuration, or each node's, and remove any other. Raises OSError, InvalidSettings."""
-    told = Servers(root=str(mesh.root), port=port, store=str(store.resolve()), nodes=tuple(nodes))
+    """Write the configuration, or each node's, and remove any other.
+
+    Where the servers find their files elsewhere, that is below `mounted_at`, all of them in `nats/`.
+    Raises OSError, InvalidSettings.
+    """
+    told = Servers(
+        root=str(mounted_at or mesh.root),
+        anchors=str(mounted_at / "nats" / "anchor.pem" if mounted_at else mesh.anchors_file),
+        port=port,
+        store=str(store.resolve()),
+        nodes=tuple(nodes),
+    )
     write(mesh.servers_file, msgspec.json.encode(told) + b"\n", PUBLIC)
     write_configs_again(mesh)
 
@@ -91,8 +108,7 @@ def write_configs_again(mesh: MeshDirectory) -> None:
         server = _server(mesh, told, Path(told.store))
         wanted[mesh.nats_config_file] = nats_config.render(server, port=told.port)
     else:
-        seen = MeshDirectory(Path(told.root))
-        cluster = Cluster(told.nodes, seen.anchors_file)
+        cluster = Cluster(told.nodes, Path(told.anchors))
         for node in told.nodes:
             # On one machine, too, each has its own.
             server = _server(mesh, told, Path(told.store) / node.name)

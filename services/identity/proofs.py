@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from common import jwt
 from common.contract.identity import PROOF_AUDIENCE, PROOF_SECONDS, Proof
 from common.errors import InvalidCertificate, InvalidToken
-from common.x509.certificates import holder, load_der, verified
+from common.x509.certificates import BACKDATED, holder, load_der, verified
 from services.identity.attest import Attested
 
 _MOST_SEEN = 100_000
@@ -52,7 +52,10 @@ class Proofs:
             )
         self._take(token, claims.exp + jwt.SKEW, now)
         serial = f"{leaf.serial_number:x}"
-        return Attested(identity=identity, workload=workload, by="proof", evidence=serial)
+        issued = leaf.not_valid_before_utc.timestamp() + BACKDATED
+        return Attested(
+            identity=identity, workload=workload, by="proof", evidence=serial, issued=issued
+        )
 
     def _take(self, token: jwt.Jws, until: float, now: float) -> None:
         """Raise InvalidToken if the proof was shown before; it is remembered until it has expired."""

@@ -28,6 +28,7 @@ from services.identity.roster import Roster
 from services.identity.server_files import ServerFiles
 from services.identity.steps import Steps
 from services.identity.stock import Stock
+from services.identity.store import NotKept, Store
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Rotator:
         self,
         bus: Bus,
         *,
+        store: Store,
         reloader: Reloader,
         steps: Steps,
         roster: Roster,
@@ -54,6 +56,7 @@ class Rotator:
         clock: Clock,
     ) -> None:
         self._bus = bus
+        self._store = store
         self._reloader = reloader
         self._steps = steps
         self._stock = Stock(roster, presence, clock)
@@ -95,17 +98,18 @@ class Rotator:
         try:
             async with self._lock:
                 await self._look()
-        except (BusUnavailable, RevisionConflict, InvalidSettings, OSError) as error:
+        except (BusUnavailable, RevisionConflict, InvalidSettings, NotKept, OSError) as error:
             log.warning("trust not seen to", extra=fields(error=str(error)))
-            self._trouble = str(error)
+            self._trouble, self._resumed = str(error), False
             return self._backoff.next()
         self._backoff.reset()
         return QUIET_SECONDS if self._steps.progress.phase == "steady" else LOOK_SECONDS
 
     async def _look(self) -> None:
         await self._bus.wait_connected()
-        self._resume()
+        await self._resume()
         if self._steps.renew_issuer():
+            await self._store.keep()
             await self._journal.tell("issuer-renewed", "another issuer below the same anchor")
         await self._reloader.look(self._journal)
         await self._publish_bundle()
@@ -117,10 +121,15 @@ class Rotator:
                 self._wake.set()
         await self._publish_progress()
 
-    def _resume(self) -> None:
-        """Once for each time that the lease is ours: whoever had it before may have changed the files."""
+    async def _resume(self) -> None:
+        """Once for each time that the lease is ours: whoever had it before may have changed the files.
+
+        And whenever something failed, because nobody knows how far it got.
+        """
         if not self._resumed:
+            await self._store.look()
             self._steps.resume()
+            await self._store.keep()
             self._resumed = True
 
     async def _publish_bundle(self) -> None:
@@ -150,6 +159,7 @@ class Rotator:
         present = await self._stock.look_around()
         if self._steps.progress.phase != "steady":
             self._steps.note(members=present)
+            await self._store.keep()
         bundle = self._reloader.current.value.bundle
         self._stock.take(self._steps.progress.members, bundle, self._trust.revision)
 
@@ -164,6 +174,7 @@ class Rotator:
         # If it fails half way, the files are laid out anew before anything else is done.
         self._resumed = False
         self._steps.take(step, self._stock.roster.present(), distrust=distrust)
+        await self._store.keep()
         self._resumed = True
         # Twice, because of one look it is not known whether somebody was writing meanwhile.
         await self._reloader.look(self._journal)
@@ -184,21 +195,25 @@ class Rotator:
     async def _change(self, _subject: str, change: TrustChange) -> Rotation:
         async with self._lock:
             try:
-                self._resume()
+                await self._resume()
                 # Nobody can have acknowledged what was never published.
                 await self._publish_bundle()
                 await self._see()
                 self._leave_behind(change.leave_behind)
                 await self._obey(change)
+                await self._store.keep()
                 await self._see()
             except OSError as error:
                 raise Refused(f"{error.filename}: {error.strerror}") from None
+            except NotKept as error:
+                self._resumed = False
+                raise Refused(str(error)) from None
             await self._publish_progress()
             self._wake.set()
             return self._document(always=True)
 
     async def _see(self) -> None:
-        self._resume()
+        await self._resume()
         self._trouble = await self._servers.see_to()
         await self._take_stock()
 

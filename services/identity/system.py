@@ -62,8 +62,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """When, by its own clock."""
     ends: datetime | None = msgspec.field(default=None, name="tls_cert_not_after")
     """When the certificate ends that it shows; None if it does not tell."""
-    tags: tuple[str, ...] = ()
-    """Among them the mark of its configuration."""
+    tags: tuple[str, ...] | None = None
+    """What its configuration calls it, such as which files it has read (see cluster.layout)."""
 
 
 class _Error(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """`tulle check`: every check on a mesh that is well, and on one that is not in just that respect."""
 
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,11 +10,11 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
-from cli.checks import GROUPS
 from cli.checks.context import Context
 from cli.checks.directory import DIRECTORY
-from cli.checks.frame import Check, Doubtful, Finding, Group, Result, Wrong, findings
+from cli.checks.frame import PAGE, Check, Doubtful, Finding, Group, Result, Wrong, findings
 from cli.checks.lives import DAY, living
+from cli.checks.plan import EVERYTHING
 from cli.checks.show import lines, summary
 from cli.root import tulle
 from common.clock import ManualClock, SystemClock
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.anyio
 
 NOW = 1_700_000_000.0
 DAYS = 86_400.0
+ROOT = Path(__file__).parents[2]
 WEB = WorkloadName("shop", "web-1")
 
 
@@ -166,14 +168,14 @@ async def test_after_a_vital_failure_nothing_more_is_looked_at(mesh: MeshDirecto
     ]
     text = "\n".join(line for finding in found for line in lines(finding))
     assert "\\u001b[2J so" in text
-    assert summary(found).endswith("1 as they should be, 1 warnings, 1 failures")
+    assert summary(found).endswith("1 as they should be, 1 warning, 1 failure")
 
 
 def test_names_and_hints_are_there_and_unlike() -> None:
-    names = [(group.name, check.name) for group in GROUPS for check in group.checks]
+    names = [(group.name, check.name) for group in EVERYTHING for check in group.checks]
 
     assert len(names) == len(set(names))
-    assert all(check.hint for group in GROUPS for check in group.checks)
+    assert all(check.hint for group in EVERYTHING for check in group.checks)
 
 
 def test_without_a_bus_the_search_ends_there_with_status_1(mesh: MeshDirectory) -> None:
@@ -269,3 +271,11 @@ async def test_a_running_mesh_is_looked_at_and_its_certificates_are_shown(runnin
     assert short.returncode == 1
     assert "√" not in short.stdout
     assert "× every workload shows a valid certificate" in short.stdout
+
+
+def test_every_check_has_a_place_of_its_own_in_the_documentation() -> None:
+    checks = [check for group in EVERYTHING for check in group.checks]
+    headings = re.findall(r"^### (\S+)$", (ROOT / PAGE).read_text(), re.M)
+
+    assert [check.anchor for check in checks] == headings
+    assert len(headings) == len(set(headings))

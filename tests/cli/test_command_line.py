@@ -20,11 +20,23 @@ COMMANDS = [
     ("check",),
     ("identity",),
     ("version",),
+    ("completion",),
+    ("diagnostics",),
+    ("diagnostics", "endpoints"),
+    ("diagnostics", "address"),
+    ("diagnostics", "workload"),
+    ("diagnostics", "proxy"),
 ]
 
 
+# Groups, and what prints a script.
+SILENT = [("bus",), ("diagnostics",), ("completion",)]
+# Nobody's own mesh or cluster is meant.
+NOWHERE = {"TULLE_MESH": "", "KUBECONFIG": "/nowhere"}
+
+
 def run(*arguments: str) -> Result:
-    return CliRunner(env={"TULLE_MESH": ""}).invoke(root.tulle, arguments, prog_name="tulle")
+    return CliRunner(env=NOWHERE).invoke(root.tulle, arguments, prog_name="tulle")
 
 
 @pytest.mark.parametrize("command", [(), *COMMANDS], ids=" ".join)
@@ -36,7 +48,7 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != ("bus",)], ids=" ".join)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in SILENT], ids=" ".join)
 def test_every_command_can_speak_to_programs(command: tuple[str, ...]) -> None:
     assert "json" in run(*command, "--help").stdout
 
@@ -59,6 +71,15 @@ MISTAKES = [
     pytest.param(("stat", "-n", "shop", "-A"), "exclude each other", id="one and all"),
     pytest.param(("edges", "-o", "yaml"), "'table', 'wide', 'json'", id="a form that is none"),
     pytest.param(("stat",), "expected --mesh DIR or TULLE_MESH=DIR", id="no mesh"),
+    pytest.param(("check", "--pre", "--proxy"), "exclude each other", id="before and after"),
+    pytest.param(("check", "-n", "shop"), "--pre or --proxy", id="a namespace of no use"),
+    pytest.param(
+        ("check", "--pre", "--mesh", "d"), "looks at a cluster", id="a mesh without cluster"
+    ),
+    pytest.param(("bus", "users"), "needs a mesh directory", id="people without a directory"),
+    pytest.param(("diagnostics", "address", "x"), "expected an IPv4", id="an address that is none"),
+    pytest.param(("diagnostics", "proxy", "x"), "NAMESPACE/NAME", id="a proxy without a namespace"),
+    pytest.param(("completion", "tcsh"), "'bash', 'zsh', 'fish'", id="a shell that is none"),
     pytest.param(("bus", "sub"), "Missing argument 'SUBJECT'", id="no subject"),
     pytest.param(("bus", "sub", "a..b"), "is no subject", id="an empty word"),
     pytest.param(("bus", "sub", "a.>.b"), "is no subject", id="> in the middle"),

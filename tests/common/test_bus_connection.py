@@ -1,10 +1,13 @@
 """The connection: made in the background, for ever again, and careful about whom it talks to."""
 
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from nats.aio.msg import Msg
@@ -109,13 +112,14 @@ async def test_a_server_whose_certificate_is_not_trusted_is_not_told_the_token(
         assert "CERTIFICATE_VERIFY_FAILED" in told(caplog, "cannot connect to the bus")[0]
 
 
-async def test_a_server_that_is_too_old_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    heard: list[bytes] = []
+@asynccontextmanager
+async def impostor(heard: list[bytes], **info: object) -> AsyncIterator[int]:
+    """The port of what introduces itself as a server of NATS, and hears what it is told to that."""
 
-    async def old(stream: SocketStream) -> None:
+    async def introduce(stream: SocketStream) -> None:
+        said = {"server_id": "x", "max_payload": 1048576, "headers": True, **info}
         async with stream:
-            info = b'INFO {"server_id":"x","version":"2.11.9","max_payload":1048576,"headers":true}'
-            await stream.send(info + b"\r\n")
+            await stream.send(b"INFO " + msgspec.json.encode(said) + b"\r\n")
             try:
                 while True:
                     heard.append(await stream.receive())
@@ -123,38 +127,33 @@ async def test_a_server_that_is_too_old_is_told_nothing(caplog: pytest.LogCaptur
                 heard.append(b"(end)")
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, old)
-        async with Bus([f"nats://127.0.0.1:{port}"], name="t", token=lambda: SECRET):
-            await until(lambda: told(caplog, "cannot connect to the bus"))
-            await until(lambda: heard)
+        group.start_soon(listener.serve, introduce)
+        yield listener.extra(SocketAttribute.local_port)
         group.cancel_scope.cancel()
+
+
+async def test_a_server_that_is_too_old_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[bytes] = []
+
+    async with (
+        impostor(heard, version="2.11.9") as port,
+        Bus([f"nats://127.0.0.1:{port}"], name="t", token=lambda: SECRET),
+    ):
+        await until(lambda: told(caplog, "cannot connect to the bus"))
+        await until(lambda: heard)
     assert heard[0] == b"(end)"
     expected = "nats-server 2.11: too old for Tulle; expected 2.12 or later"
     assert expected in told(caplog, "cannot connect to the bus")[0]
 
 
-@pytest.mark.parametrize("promise", [b"false", b"null", b'""'])
+@pytest.mark.parametrize("promise", [False, None, ""])
 async def test_a_server_that_does_without_tls_is_told_nothing(
-    promise: bytes, caplog: pytest.LogCaptureFixture
+    promise: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[bytes] = []
 
-    async def impostor(stream: SocketStream) -> None:
-        async with stream:
-            info = b'INFO {"server_id":"x","version":"2.12.0","auth_required":true,"tls_required":'
-            await stream.send(info + promise + b',"max_payload":1048576,"headers":true}\r\n')
-            try:
-                while True:
-                    heard.append(await stream.receive())
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                heard.append(b"(end)")
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, impostor)
+    async with impostor(heard, version="2.12.0", auth_required=True, tls_required=promise) as port:
         bus = Bus(
             [f"tls://127.0.0.1:{port}"],
             name="t",
@@ -163,7 +162,6 @@ async def test_a_server_that_does_without_tls_is_told_nothing(
         )
         async with bus:
             await until(lambda: heard)
-        group.cancel_scope.cancel()
 
     assert set(heard) == {b"(end)"}
     assert "secure" in told(caplog, "cannot connect to the bus")[0].lower()

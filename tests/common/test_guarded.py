@@ -1,4 +1,4 @@
-"""What nats-py is kept from getting wrong: a server that takes its time to admit us."""
+"""What nats-py is kept from getting wrong: a server that takes its time to admit us; and its headers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,6 +7,9 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
 from nats.errors import Error
 
 from common.bus.guarded import Guarded
@@ -91,3 +94,27 @@ async def test_whoever_is_asked_and_then_refused_is_told() -> None:
 
         assert not client.is_connected
         client.abort()
+
+
+LINES = st.lists(
+    st.builds(
+        lambda *parts: b"".join(parts),
+        st.sampled_from([b"Nats-Sequence", b"a", b"a b", b"\xff", b" a", b"a\t", b"A", b"x:y"]),
+        st.sampled_from([b":", b": ", b":\t", b"", b" :"]),
+        st.binary(max_size=8),
+    ),
+    max_size=5,
+)
+
+
+@given(LINES)
+def test_headers_are_read_as_nats_py_reads_them(lines: list[bytes]) -> None:
+    raw = b"".join(line + b"\r\n" for line in (*lines, b""))
+
+    assert Guarded._parse_header_lines(raw) == Client._parse_header_lines(raw)
+
+
+def test_a_header_without_a_name_is_left_out_and_of_two_the_last_counts() -> None:
+    raw = b"Nats-Sequence: 7\r\n: nobody\r\nno line\r\nNats-Sequence:\t8 \r\n\r\n"
+
+    assert Guarded._parse_header_lines(raw) == {"Nats-Sequence": "8"}

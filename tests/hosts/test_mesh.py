@@ -72,11 +72,6 @@ with talk.makefile("rb") as heard:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Intercepted]:
     for tool, package in (("nginx", "nginx-light"), ("curl", "curl")):
         if shutil.which(tool, path=PATH) is None:

@@ -17,11 +17,6 @@ AT_ONCE = {"HTTP/2 /": 16, "HTTP/2 /large": 8}
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HostedRollout]:
     async with hosted_rollout(tmp_path_factory.mktemp("web")) as made:
         yield made

@@ -208,27 +208,65 @@ async def test_who_takes_over_writes_only_what_is_other(cluster: Cluster, namesp
             group.cancel_scope.cancel()
 
 
-async def test_ten_thousand_endpoints_are_all_there(cluster: Cluster, namespace: str) -> None:
+def live(namespace: str, places: dict[str, str], start: int, ready: bool = True) -> dict[str, Json]:
+    """The slice of a hundred of the places, as it is stored."""
+    chosen = dict(list(places.items())[start : start + 100])
+    name = f"web-{start}"
+    found = live_slice(namespace, name, chosen, ready=ready, stored=True)
+    return {f"endpointslices/{namespace}/{name}": found}
+
+
+async def test_ten_thousand_endpoints_outlive_the_api_and_whoever_publishes_them(
+    cluster: Cluster, namespace: str
+) -> None:
     cluster.apply(web(namespace))
     places = {f"web-{n}": f"10.2.{n // 250}.{n % 250 + 1}" for n in range(10_000)}
-    names = list(places)
-    pods = {
-        f"pods/{namespace}/{name}": live_pod(namespace, name, ip, meshed=True, stored=True)
-        for name, ip in places.items()
-    }
-    slices = {
-        f"endpointslices/{namespace}/web-{start}": live_slice(
-            namespace,
-            f"web-{start}",
-            {name: places[name] for name in names[start : start + 100]},
-            stored=True,
-        )
-        for start in range(0, 10_000, 100)
-    }
-    cluster.store(pods | slices)
-    async with running(cluster.client()) as (_, destination):
-        name = ServiceName(namespace, "web")
-        told: Service = await heard(destination, ServiceKey(name), lambda t: len(t.slices) == 100)
-        found = [answer(destination.index, SliceKey(name, part)) for part in told.slices]
-        ready = [e for f in found if isinstance(f, EndpointSlice) for e in f.endpoints if e.ready]
-        assert {e.address for e in ready if e.identity} == set(places.values())
+    for start in range(0, 10_000, 100):
+        cluster.store(live(namespace, places, start))
+    cluster.store(
+        {
+            f"pods/{namespace}/{name}": live_pod(namespace, name, ip, meshed=True, stored=True)
+            for name, ip in places.items()
+        }
+    )
+    name = ServiceName(namespace, "web")
+    async with mesh() as (server, bus), connected(server) as other:
+        first = replica(bus, cluster.client())
+        second = replica(other, cluster.client(), "two")
+        leading, stats = anyio.CancelScope(), first.publisher.stats
+        async with anyio.create_task_group() as group:
+            group.start_soon(within, leading, first)
+            await until(lambda: stats.published > 20_000 and not stats.waiting, 120)
+            told: Service = await heard(first, ServiceKey(name), lambda t: len(t.slices) == 100)
+            found = [answer(first.index, SliceKey(name, part)) for part in told.slices]
+            ready = [
+                e for f in found if isinstance(f, EndpointSlice) for e in f.endpoints if e.ready
+            ]
+            assert {e.address for e in ready if e.identity} == set(places.values())
+            written = stats.written
+
+            # What happens while the API is away, it has forgotten when it is back: all is listed again.
+            cluster.stop_api()
+            await until(lambda: first.source.standing.value.silent, 60)
+            cluster.store(live(namespace, places, 0, ready=False))
+            plain = live_pod(namespace, "web-9999", places["web-9999"], stored=True)
+            cluster.store({f"pods/{namespace}/web-9999": plain})
+            cluster.start_api()
+            await until(cluster.ready, 90)
+            await until(lambda: not first.source.standing.value.silent, 90)
+            # A slice; and a pod's address, its workload and the slice that it is in.
+            await until(lambda: stats.written - written >= 4, 60)
+            await until(lambda: not stats.waiting)
+            assert isinstance(first.source, Kubernetes)
+            lists = {watch.kind.name: watch.stats.lists for watch in first.source.watches}
+            assert min(lists["Pod"], lists["EndpointSlice"]) >= 2
+            assert stats.written - written == 4
+
+            group.start_soon(second.run)
+            await until(lambda: second.ready, 60)
+            leading.cancel()
+            cluster.store(live(namespace, places, 0))
+            await until(lambda: second.publisher.stats.written, 60)
+            await until(lambda: not second.publisher.stats.waiting)
+            assert second.publisher.stats.written == 1
+            group.cancel_scope.cancel()

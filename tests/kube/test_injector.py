@@ -21,7 +21,7 @@ from services.injector.app import Injector
 from services.injector.decide import REASONS
 from services.injector.keeper import Keeper, Place
 from services.injector.manifests import inject_text
-from tests.support.cluster import Cluster
+from tests.support.cluster import APART, Cluster
 from tests.support.injector import RIGHTS
 from tests.support.nats import mesh, until, until_told
 from tests.support.pods import MESH, a_pod, container
@@ -43,7 +43,7 @@ class World:
         return await anyio.to_thread.run_sync(lambda: self.cluster.kubectl(*args, stdin=stdin))
 
     async def namespace(self, name: str, **annotations: str) -> str:
-        metadata = {"name": f"{self.ns}-{name}", "labels": {"of": self.ns}}
+        metadata = {"name": f"{self.ns}-{name}", "labels": {"of": self.ns, APART: "disabled"}}
         text = {
             "apiVersion": "v1",
             "kind": "Namespace",

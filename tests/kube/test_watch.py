@@ -1,7 +1,8 @@
 """Following objects of a real API server: the promises that `tests/common/test_kube_watch.py` states."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from common.errors import KubernetesRefused
+from common.kube.access import KubeConfig
 from common.kube.client import Client
 from common.kube.objects import Gone, Kind, Meta, Named, Seen
 from common.kube.watch import Event, Watch
@@ -144,6 +146,37 @@ async def test_a_server_that_restarts_and_has_forgotten_is_listed_again_and_only
                 assert watch.stats.lists == 2
                 assert told.count == 2
                 await loaded(watch)
+
+
+class Brief(Client):
+    """A client whose watches the API ends after a second, by itself."""
+
+    @asynccontextmanager
+    async def lines(
+        self, path: str, query: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
+        """As it is, but for that."""
+        async with super().lines(path, {**query, "timeoutSeconds": "1"}) as batches:
+            yield batches
+
+
+async def test_a_watch_whose_time_is_up_is_resumed_and_nothing_listed_again(
+    cluster: Cluster, namespace: str
+) -> None:
+    access = KubeConfig(cluster.kubeconfig)
+    async with cluster.client() as direct, Brief(access) as client:
+        objects, told = Objects(direct, namespace), Told(namespace)
+        await objects.put("a", "1")
+        async with following(client, told) as watch:
+            await loaded(watch)
+            for value in ("2", "3", "4"):
+                resumed = watch.stats.watches
+                await until(partial(lambda before: watch.stats.watches > before, resumed), 30)
+                await objects.put("a", value)
+                await until(partial(lambda wanted: told.values == {"a": wanted}, value), 30)
+
+            assert not watch.state.value.trouble
+            assert (watch.stats.lists, told.count) == (1, 4)
 
 
 async def test_a_revision_from_long_ago_is_gone(cluster: Cluster) -> None:

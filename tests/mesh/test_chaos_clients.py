@@ -46,11 +46,6 @@ LIMIT = 50
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
     async with running_mesh(tmp_path_factory.mktemp("mesh"), application()) as running:
         name = f"{RUDE}-proxy"

@@ -15,12 +15,13 @@ from proxy.codec.frames import PREFACE
 from proxy.codec.header_blocks import write_block
 from proxy.session.http2_connection import STREAMS_LIMIT
 from proxy.transport.detect import Protocol
-from tests.support import bad_servers, bad_servers_http2, echo
+from tests.support import bad_servers, bad_servers_http2
 from tests.support.bad_clients import Answer, Line, ask, deaf_sockets, head
 from tests.support.chaos import (
     BAD,
     BAD_URL,
     CLIENT,
+    application,
     gauges,
     resident_bytes,
     undisturbed,
@@ -42,25 +43,9 @@ HEALTHY = 20
 BODY = 1_500_000
 TO_SERVER = against_server([*GET[:2], (b":path", b"/never"), GET[3], *http2.HTTP1])
 TO_CLIENT = against_client(OK)
-_PYTHON = '"{python}", "-P"'
 _HTTP1, _HTTP2 = bad_servers.__file__, f"-m {bad_servers_http2.__name__}"
-APPLICATION = f"""
-namespace: shop
-workloads:
-  - name: client
-    command: [sleep, "1000"]
-  - name: good
-    command: [{_PYTHON}, "{echo.__file__}", "{{address}}", "{{port}}"]
-    ports: [8000]
-  - name: bad
-    command: [sh, -c, "{{python}} -P {_HTTP1} {{address}} 8000 & exec {{python}} -P {_HTTP2} {{address}} 8001"]
-    ports: [8000, 8001]
-"""
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
+_BOTH = f"{{python}} -P {_HTTP1} {{address}} 8000 & exec {{python}} -P {_HTTP2} {{address}} 8001"
+APPLICATION = application(rude=False, bad=f'sh, -c, "{_BOTH}"')
 
 
 @pytest.fixture(scope="module")

@@ -27,11 +27,6 @@ NATS = "nats-server"
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
     async with running_mesh(
         tmp_path_factory.mktemp("mesh"), application(good=2, rude=False)

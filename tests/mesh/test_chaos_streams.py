@@ -29,11 +29,6 @@ ALONE = dict.fromkeys(("source", "echo", "end", "reset", "hold", "stubborn"), 0)
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
     async with running_mesh(tmp_path_factory.mktemp("mesh"), application()) as running:
         yield running

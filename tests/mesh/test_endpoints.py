@@ -28,11 +28,6 @@ RULES = {
 }
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
 class Moods:
     """The mesh, and how each replica of `moody` answers."""
 

@@ -17,10 +17,11 @@ class SelfSigned:
     key: str
 
 
-def self_signed(address: str = "127.0.0.1") -> SelfSigned:
-    """A fresh certificate for an IP address, valid for an hour."""
+def self_signed(*addresses: str) -> SelfSigned:
+    """A fresh certificate for IP addresses (without any, 127.0.0.1), valid for an hour."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    names = [x509.IPAddress(ip_address(address)) for address in addresses or ("127.0.0.1",)]
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -30,7 +31,7 @@ def self_signed(address: str = "127.0.0.1") -> SelfSigned:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), False)
+        .add_extension(x509.SubjectAlternativeName(names), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         .sign(key, hashes.SHA256())
     )

@@ -18,6 +18,7 @@ from tests.support.bad_clients import ask, line
 from tests.support.mesh import Load, RunningMesh
 
 _PYTHON = '"{python}", "-P"'
+_BAD = f'{_PYTHON}, "{bad_servers.__file__}", "{{address}}", "8000", "8001"'
 _RUDE = f"""
   - name: rude
     command: [{_PYTHON}, "{bad_servers_tcp.__file__}", "{{address}}",
@@ -30,8 +31,8 @@ BAD_URL = "http://bad:8000"
 PATIENCE_SECONDS = 20.0
 
 
-def application(*, good: int = 1, rude: bool = True) -> str:
-    """A client, so many replicas of a good application, a bad one, and perhaps a rude one."""
+def application(*, good: int = 1, rude: bool = True, bad: str = _BAD) -> str:
+    """A client, so many replicas of a good application, a bad one (its command), and perhaps a rude one."""
     return f"""
 namespace: shop
 workloads:
@@ -42,7 +43,7 @@ workloads:
     ports: [8000]
     replicas: {good}
   - name: bad
-    command: [{_PYTHON}, "{bad_servers.__file__}", "{{address}}", "8000", "8001"]
+    command: [{bad}]
     ports: [8000, 8001]
 {_RUDE if rude else ""}"""
 

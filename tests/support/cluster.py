@@ -26,21 +26,29 @@ from common.nats_server import die_with, free_port
 from tests.support.certificates import self_signed
 
 PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
+APART = "config.tulle.dev/admission-webhooks"
+"""The label of namespaces that the webhook of k8s/ leaves alone."""
 HOW = "no Kubernetes API server: run `make envtest`, or set KUBEBUILDER_ASSETS"
 ADMIN = "admin-of-the-tests"
 START_SECONDS = 90.0
 
 
-def assets() -> Path | None:
-    """Where the programs are: in $KUBEBUILDER_ASSETS, or where `make envtest` puts them; None: nowhere."""
+def assets(*more: str) -> Path | None:
+    """Where the programs (and `more` of them) are: in $KUBEBUILDER_ASSETS, or where `make envtest` puts them.
+
+    None: not all of them are there.
+    """
     env = environment()
     cache = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(env.get("KUBEBUILDER_ASSETS") or cache / "tulle" / "envtest")
-    return folder if all((folder / name).is_file() for name in PROGRAMS) else None
+    return folder if all((folder / name).is_file() for name in (*PROGRAMS, *more)) else None
 
 
 class Cluster:
     """The API server's processes and files; `close` leaves nothing behind."""
+
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    """Where it listens (the first), and other addresses that lead to it."""
 
     def __init__(self, programs: Path) -> None:
         self.port = free_port()
@@ -48,7 +56,7 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="tulle-kube-"))
         self.programs = programs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        served = self_signed()
+        served = self_signed(*self.addresses)
         self._write("ca.crt", served.certificate)
         self._write("tls.key", served.key)
         accounts = self_signed()
@@ -61,7 +69,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """Where the API is."""
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.addresses[0]}:{self.port}"
 
     def client(self, token: str = ADMIN, port: int | None = None) -> Client:
         """A client with this token; `port` for another way to the server, as through a relay."""
@@ -92,8 +100,8 @@ class Cluster:
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             f"--secure-port={self.port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self.addresses[0]}",
+            f"--advertise-address={self.addresses[0]}",
             f"--tls-cert-file={where / 'ca.crt'}",
             f"--tls-private-key-file={where / 'tls.key'}",
             f"--token-auth-file={where / 'tokens.csv'}",
@@ -102,12 +110,20 @@ class Cluster:
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112",
             "--authorization-mode=RBAC",
-            # It would wait for accounts that only a controller makes.
-            "--disable-admission-plugins=ServiceAccount",
+            *self.flags(),
             "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
             "--profiling=false",
         )
+
+    def flags(self) -> list[str]:
+        """What else the API server is told."""
+        # It would wait for accounts that only a controller makes.
+        return ["--disable-admission-plugins=ServiceAccount"]
+
+    def command(self, *argv: str) -> list[str]:
+        """The command that runs `argv` where the cluster is."""
+        return list(argv)
 
     def stop_api(self) -> None:
         """Kill the API server, and every connection to it."""
@@ -118,6 +134,9 @@ class Cluster:
         process = self._processes["kube-apiserver"]
         if process.poll() is not None:
             raise RuntimeError(f"kube-apiserver has ended:\n{self._tail()}")
+        return self._answers()
+
+    def _answers(self) -> bool:
         request = urllib.request.Request(
             f"{self.url}/readyz", headers={"authorization": f"Bearer {ADMIN}"}
         )
@@ -130,7 +149,7 @@ class Cluster:
     def kubectl(self, *args: str, stdin: str = "") -> str:
         """What kubectl says; CalledProcessError, with its standard error, if it fails."""
         done = subprocess.run(
-            [self.programs / "kubectl", f"--kubeconfig={self.kubeconfig}", *args],
+            self.command(str(self.programs / "kubectl"), f"--kubeconfig={self.kubeconfig}", *args),
             input=stdin,
             capture_output=True,
             text=True,
@@ -171,7 +190,7 @@ class Cluster:
 
     def write_kubeconfig(self, name: str, token: str, port: int | None = None) -> Path:
         """A kubeconfig that shows `token`."""
-        server = f"https://127.0.0.1:{port or self.port}"
+        server = f"https://{self.addresses[0]}:{port or self.port}"
         cluster = {"server": server, "certificate-authority": str(self.folder / "ca.crt")}
         document = {
             "apiVersion": "v1",
@@ -189,10 +208,10 @@ class Cluster:
             self._stop(name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _run(self, name: str, *args: str) -> None:
+    def _run(self, name: str, *args: str, program: str = "") -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [self.programs / name, *args],
+                self.command(program or str(self.programs / name), *args),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

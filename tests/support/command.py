@@ -12,6 +12,8 @@ from common.config import environment
 def environment_for(mesh: Path | None = None) -> dict[str, str]:
     """The environment of a command: nothing of ours but the mesh."""
     env = {"PATH": environment().get("PATH", ""), "PYTHONWARNINGS": "error", "LANG": "C.UTF-8"}
+    # Whose cluster the machine's owner works with is nobody's business here.
+    env["KUBECONFIG"] = "/nowhere"
     return env | ({"TULLE_MESH": str(mesh)} if mesh else {})
 
 

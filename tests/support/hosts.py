@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -35,7 +36,7 @@ def require_root() -> None:
         give_up("several users can only be had by root")
 
 
-def give_up(why: str) -> None:
+def give_up(why: str) -> NoReturn:
     """Skip, or fail if TULLE_REQUIRE_HOSTS=1."""
     if os.environ.get("TULLE_REQUIRE_HOSTS") == "1":
         pytest.fail(why)

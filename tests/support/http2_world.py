@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import h2.config
 import h2.connection
@@ -274,6 +274,20 @@ class ClientTalk:
         """What the endpoint was told since it was asked last, in words."""
         self.loop.turn()
         return self.ledger.read(self.wire.says().removeprefix(PREFACE))
+
+
+Talk = TypeVar("Talk", ServerTalk, ClientTalk)
+
+
+@contextmanager
+def ending(talk: Talk) -> Iterator[Talk]:
+    """A talk whose connection breaks at the end; afterwards nothing is left of whatever happened."""
+    yield talk
+    talk.wire.breaks()
+    talk.loop.turn()
+    assert talk.ended.all_once
+    assert (talk.closed_sessions if isinstance(talk, ServerTalk) else talk.losses) == 1
+    assert talk.session not in talk.loop.sweep._timed
 
 
 class Ledger:

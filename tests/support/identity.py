@@ -116,7 +116,8 @@ class Mesh:
     @asynccontextmanager
     async def identity(self, **settings: object) -> AsyncIterator["subprocess.Popen[bytes]"]:
         """`python -m services.identity` until the end of the context, once it admits."""
-        env = self.environment(dir=self.directory.root, admin_listen="127.0.0.1:0", **settings)
+        own = {"dir": self.directory.root, "admin_listen": "127.0.0.1:0", **settings}
+        env = self.environment(**own)
         path = self.work / f"identity-{len(self._logs)}.log"
         self._logs.append(path)
         with path.open("wb") as log:

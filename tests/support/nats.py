@@ -2,12 +2,17 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import anyio
+import msgspec
 
-from common.bus import Bus
+from common.bus import Bus, Revision
 from common.bus.streams import ensure
+from common.contract.topic import State
 from common.nats_server import NatsServer
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 
 @asynccontextmanager
@@ -43,3 +48,8 @@ async def until_told(ask: Callable[[], Awaitable[object]], seconds: float = 10.0
             if await ask():
                 return
             await anyio.sleep(0.05)
+
+
+async def scan(bus: Bus, state: State[M]) -> dict[str, Revision[M]]:
+    """All pages of a scan in one."""
+    return {subject: found async for page in bus.scan(state) for subject, found in page.items()}

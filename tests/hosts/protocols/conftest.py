@@ -15,11 +15,6 @@ from tests.support.protocols import protocols
 
 
 @pytest.fixture(scope="package")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the servers have their files."""
     return tmp_path_factory.mktemp("protocols")

@@ -18,6 +18,7 @@ from tests.support.http2_world import (
     Loop,
     ServerTalk,
     data,
+    ending,
     headers,
     reset,
     window,
@@ -34,12 +35,8 @@ TO_CLIENT = against_client(OK)
 def server(loop: Loop, neighbours: int) -> Iterator[ServerTalk]:
     """A server that was greeted; afterwards nothing is left of whatever happened."""
     before = Memo.total
-    talk = ServerTalk(loop)
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
-    assert talk.closed_sessions == 1
+    with ending(ServerTalk(loop)) as talk:
+        yield talk
     assert len(loop.sweep) == neighbours
     assert not talk.session.streams
     assert Memo.total - before < 100_000
@@ -48,14 +45,10 @@ def server(loop: Loop, neighbours: int) -> Iterator[ServerTalk]:
 @pytest.fixture
 def client(loop: Loop, neighbours: int) -> Iterator[ClientTalk]:
     """A client that was greeted and has asked once; afterwards nothing is left of whatever happened."""
-    talk = ClientTalk(loop)
-    talk.ask()
-    talk.says()
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
-    assert talk.losses == 1
+    with ending(ClientTalk(loop)) as talk:
+        talk.ask()
+        talk.says()
+        yield talk
     assert len(loop.sweep) == neighbours
     assert not talk.session.streams
 

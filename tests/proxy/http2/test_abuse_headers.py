@@ -16,6 +16,7 @@ from tests.support.http2_world import (
     ClientTalk,
     Loop,
     ServerTalk,
+    ending,
     headers,
 )
 
@@ -26,23 +27,15 @@ MANY: Headers = [(b"x-%d" % number, b"v" * 4000) for number in range(17)]
 @pytest.fixture
 def talk(loop: Loop, neighbours: int) -> Iterator[ServerTalk]:
     """A server that was greeted; afterwards nothing is left of whatever happened."""
-    talk = ServerTalk(loop)
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
-    assert talk.session not in loop.sweep._timed
+    with ending(ServerTalk(loop)) as talk:
+        yield talk
 
 
 @pytest.fixture
 def client(loop: Loop, neighbours: int) -> Iterator[ClientTalk]:
     """A client that was greeted; afterwards nothing is left of whatever happened."""
-    talk = ClientTalk(loop)
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
-    assert talk.session not in loop.sweep._timed
+    with ending(ClientTalk(loop)) as talk:
+        yield talk
 
 
 def in_pieces(stream: int, block: bytes, *, end: bool) -> list[bytes]:

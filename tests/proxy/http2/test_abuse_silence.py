@@ -17,6 +17,7 @@ from tests.support.http2_world import (
     Loop,
     ServerTalk,
     data,
+    ending,
     headers,
     settings,
 )
@@ -27,12 +28,8 @@ ASK = write_block(GET)
 @pytest.fixture
 def talk(loop: Loop, neighbours: int) -> Iterator[ServerTalk]:
     """A server that was greeted; afterwards nothing is left of whatever happened."""
-    talk = ServerTalk(loop)
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
-    assert talk.closed_sessions == 1
+    with ending(ServerTalk(loop)) as talk:
+        yield talk
     assert len(loop.sweep) == neighbours
 
 

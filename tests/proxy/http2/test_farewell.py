@@ -31,6 +31,7 @@ from tests.support.http2_world import (
     Loop,
     ServerTalk,
     data,
+    ending,
     reset,
     settings,
     window,
@@ -52,23 +53,15 @@ def loop() -> Iterator[Loop]:
 @pytest.fixture
 def talk(loop: Loop) -> Iterator[ServerTalk]:
     """A server that was greeted; afterwards nothing is left of whatever happened."""
-    talk = ServerTalk(loop)
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
-    assert talk.closed_sessions == 1
+    with ending(ServerTalk(loop)) as talk:
+        yield talk
 
 
 @pytest.fixture
 def client(loop: Loop) -> Iterator[ClientTalk]:
     """A client that was greeted; afterwards nothing is left of whatever happened."""
-    talk = ClientTalk(loop)
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
-    assert talk.losses == 1
+    with ending(ClientTalk(loop)) as talk:
+        yield talk
 
 
 def heard_out(talk: ServerTalk) -> None:

@@ -18,6 +18,7 @@ from tests.support.http2_world import (
     Loop,
     ServerTalk,
     data,
+    ending,
     settings,
     window,
 )
@@ -28,11 +29,8 @@ HEAD = ResponseHead(200, [], body=UNKNOWN)
 @pytest.fixture
 def talk(loop: Loop) -> Iterator[ServerTalk]:
     """A server that was greeted; afterwards nothing is left of whatever happened."""
-    talk = ServerTalk(loop)
-    yield talk
-    talk.wire.breaks()
-    loop.turn()
-    assert talk.ended.all_once
+    with ending(ServerTalk(loop)) as talk:
+        yield talk
     assert not len(loop.sweep)
 
 

@@ -1,13 +1,17 @@
 """The publisher on a real bus: only differences, in order, over whatever it finds there."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
+import msgspec
 import pytest
 
-from common.bus import Bus
+from common.bus import Bus, Revision
+from common.clock import ManualClock
 from common.contract import subjects
 from common.contract.discovery import Address, Service, Settings
 from common.contract.topic import Document, State
@@ -16,7 +20,7 @@ from common.names import ServiceName, WorkloadName
 from services.destination import resources as res
 from services.destination.index import Index
 from services.destination.publish import Publisher
-from tests.support.nats import mesh, until
+from tests.support.nats import mesh, scan, until
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +75,7 @@ async def on_the_bus(bus: Bus) -> dict[str, Document]:
     return {
         subject: revision.message
         for pattern in subjects.discovery_any()
-        for subject, revision in (await bus.scan(pattern)).items()
+        for subject, revision in (await scan(bus, pattern)).items()
     }
 
 
@@ -234,6 +238,84 @@ async def test_what_cannot_be_written_while_the_bus_is_away_is_written_when_it_i
             new = Service(namespace="shop", name="new")
             await bus.wait_connected()
             await until_there(bus, subjects.service(ServiceName("shop", "new")), new)
+
+
+class Scanned(Bus):
+    """A bus on which somebody does something during a scan: `work` once, before its first page is seen."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__([url], name="scanned")
+        self.work: Callable[[], None] | None = None
+        self.seen_after: dict[str, Document] = {}
+        """What was published when the second page was asked for."""
+
+    async def scan(self, state_: State[Any]) -> AsyncGenerator[dict[str, Revision[Any]], None]:
+        """As it is, but for that."""
+        async with aclosing(super().scan(state_)) as pages:
+            async for page in pages:
+                work, self.work = self.work, None
+                if work is not None:
+                    work()
+                yield page
+                if work is not None:
+                    self.seen_after = await on_the_bus(self)
+
+
+async def test_looking_again_at_what_is_published_holds_no_change_up() -> None:
+    new = ServiceName("shop", "new")
+    async with mesh() as (server, _), Scanned(server.url) as bus:
+        index = index_of(*OBJECTS)
+        async with publishing(bus, index) as publisher:
+            await until(lambda: publisher.stats.published == len(SUBJECTS))
+            bus.work = lambda: apply(
+                publisher, index, res.Put(res.Service(namespace="shop", name="new"))
+            )
+            await server.stop()
+            await until(lambda: not bus.connected.value)
+            await server.start()
+
+            await until(lambda: bus.seen_after)
+            assert subjects.service(new).subject in bus.seen_after
+            await until(lambda: publisher.stats.published == len(SUBJECTS) + 1)
+        assert publisher.stats.written == len(SUBJECTS) + 1
+
+
+async def test_before_what_is_published_is_known_nothing_is_written() -> None:
+    async with mesh() as (server, other), Scanned(server.url) as bus:
+        async with publishing(other, index_of(*OBJECTS)) as first:
+            await until(lambda: first.stats.published == len(SUBJECTS))
+        before = await on_the_bus(other)
+        index = Index()
+        await bus.wait_connected()
+        async with publishing(bus, index) as publisher:
+            bus.work = partial(apply, publisher, index, *(res.Put(found) for found in OBJECTS))
+            await until(lambda: publisher.stats.published == len(SUBJECTS))
+
+        assert bus.seen_after
+        assert (publisher.stats.written, publisher.stats.conflicts) == (0, 0)
+        assert await on_the_bus(other) == before
+
+
+async def test_changes_that_follow_upon_another_are_gathered() -> None:
+    async with mesh() as (_, bus):
+        index = index_of(*OBJECTS)
+        # Time stands still: whatever comes now comes within the moment.
+        publisher = Publisher(bus, index, clock=ManualClock())
+        async with anyio.create_task_group() as group:
+            group.start_soon(publisher.run)
+            await until(lambda: publisher.stats.published == len(SUBJECTS))
+            written = publisher.stats.written
+            for number in range(5):
+                port = res.Port(80 + number)
+                apply(publisher, index, res.Put(msgspec.structs.replace(OBJECTS[0], ports=(port,))))
+                await anyio.lowlevel.checkpoint()
+            await until(lambda: publisher.stats.written > written)
+            found = await bus.get(subjects.service(WEB))
+            group.cancel_scope.cancel()
+
+        assert found is not None
+        assert [port.port for port in found.message.ports] == [84]
+        assert publisher.stats.written == written + 1
 
 
 async def test_of_no_lease_nothing_is_remembered() -> None:

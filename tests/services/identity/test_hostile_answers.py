@@ -37,11 +37,6 @@ PLACES = (
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     async with hostile.attacked(tmp_path_factory.mktemp("mesh")) as made:
         async with made.role("destination") as destination:

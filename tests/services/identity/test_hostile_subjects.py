@@ -226,11 +226,6 @@ GROUPS = {
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     async with hostile.attacked(tmp_path_factory.mktemp("mesh")) as made:
         yield made

@@ -73,6 +73,7 @@ async def test_a_proof_names_what_its_leaf_names(attest: Attest) -> None:
         workload=WEB,
         by="proof",
         evidence=f"{LEAF.chain[0].serial_number:x}",
+        issued=NOW,
     )
 
 

@@ -1,32 +1,21 @@
 """`python -m services.injector`: told wrongly, it says all that is wrong and ends with 2."""
 
-import sys
+from functools import partial
 from pathlib import Path
 
-import anyio
 import pytest
 
 from services.identity.bootstrap import bootstrap
 from services.identity.directory import MeshDirectory
+from tests.support import program
 
 pytestmark = pytest.mark.anyio
+told = partial(program.told, "services.injector")
 
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> MeshDirectory:
     return bootstrap(tmp_path / "mesh")
-
-
-async def told(**variables: object) -> str:
-    """What it says on standard error before it ends with 2."""
-    env = {f"TULLE_{name.upper()}": str(value) for name, value in variables.items()}
-    with anyio.fail_after(20):
-        done = await anyio.run_process(
-            [sys.executable, "-m", "services.injector"], env=env, check=False
-        )
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"Traceback" not in done.stderr
-    return done.stderr.decode()
 
 
 async def test_every_variable_that_is_missing_or_wrong_is_told_at_once() -> None:

@@ -1,0 +1,51 @@
+"""Which groups of checks are gone through: before installing, of the control plane, of proxies."""
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from cli.checks.before import BEFORE
+from cli.checks.bus import BUS
+from cli.checks.context import Context
+from cli.checks.directory import DIRECTORY
+from cli.checks.frame import Finding, Group, findings
+from cli.checks.identity import IDENTITY
+from cli.checks.installed import INJECTION, INSTALLED
+from cli.checks.kubernetes import KUBERNETES
+from cli.checks.proxies import namespaces, proxies
+from cli.checks.services import SERVICES
+
+Subject = Literal["pre", "mesh", "proxy"]
+
+OF_DIRECTORY = (DIRECTORY, BUS, SERVICES, IDENTITY)
+OF_CLUSTER = (KUBERNETES, INSTALLED, BUS, SERVICES, IDENTITY, INJECTION)
+BEFOREHAND = (KUBERNETES, BEFORE)
+# In these orders: what comes later needs what comes before.
+EVERYTHING = (
+    *(DIRECTORY, KUBERNETES, BEFORE, INSTALLED, BUS, SERVICES, IDENTITY, INJECTION),
+    proxies("NAMESPACE", in_cluster=True),
+)
+"""Each once, as the page about them shows them."""
+
+
+async def gone_through(
+    subject: Subject, context: Context, patience: float
+) -> AsyncIterator[Finding]:
+    """What is found, in order. Raises what listing namespaces raises, after the bus was well."""
+    clustered = context.way.cluster is not None
+    if subject == "pre":
+        groups: tuple[Group, ...] = BEFOREHAND
+    elif subject == "mesh":
+        groups = OF_CLUSTER if context.way.directory is None else OF_DIRECTORY
+    else:
+        groups = (KUBERNETES, BUS) if clustered else (BUS,)
+    clock = context.clock
+    until = clock.monotonic() + patience
+    failed = False
+    async for found in findings(groups, context, patience=patience):
+        yield found
+        failed |= found.result == "failure"
+    if subject != "proxy" or failed:
+        return
+    of = [proxies(one, in_cluster=clustered) for one in await namespaces(context)]
+    async for found in findings(of, context, patience=until - clock.monotonic()):
+        yield found

@@ -1,0 +1,121 @@
+"""docs/getting-started.md, tried literally: what is applied becomes a mesh, on a cluster that runs it."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.roots import ROOT
+from tests.support.whole_cluster import WholeCluster, whole_cluster
+
+# Some thirty processes start, twice over for the application, on however little machine there is.
+pytestmark = pytest.mark.timeout(400)
+GUIDE = ROOT / "docs" / "getting-started.md"
+EDGES = {("traffic", "web"), ("web", "books"), ("books", "authors")}
+SHOP = {"traffic", "web", "books", "authors"}
+
+
+def commands() -> list[str]:
+    """The five commands of the guide."""
+    _, _, text = GUIDE.read_text().partition("## The five commands")
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.S)
+    return [str(line) for line in block.splitlines()]
+
+
+def rolled_out(cluster: WholeCluster) -> None:
+    for app in sorted(SHOP):
+        cluster.kubectl("rollout", "status", f"deployment/{app}", "-n", "shop", "--timeout=60s")
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, str]:
+    """What each command of the guide printed."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def cluster(said: dict[str, str]) -> Iterator[WholeCluster]:
+    """A cluster on which the guide was followed."""
+    with whole_cluster() as running:
+        for command in commands():
+            said[command] = running.shell(command)
+        rolled_out(running)
+        yield running
+
+
+def asked(cluster: WholeCluster, command: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(cluster.shell(f"{command} -n shop -o json"))["rows"]
+    return rows
+
+
+def pods(cluster: WholeCluster, app: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cluster.get("pods", "-n", "shop", "-l", f"app={app}")["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def sent(cluster: WholeCluster, app: str) -> dict[str, int]:
+    """How many requests of a program got which status, as it counted itself."""
+    (pod,) = pods(cluster, app)
+    log = cluster.kubectl("logs", "-n", "shop", pod["metadata"]["name"], "-c", app)
+    (tally,) = json.loads(log.splitlines()[-1])["sent"].values()
+    statuses: dict[str, int] = tally["statuses"]
+    return statuses
+
+
+def test_the_guide_has_five_commands_that_lead_to_figures(
+    cluster: WholeCluster, said: dict[str, str]
+) -> None:
+    assert len(said) == 5
+    cluster.until(
+        lambda: {row["name"] for row in asked(cluster, "tulle stat") if row["meshed"]} >= SHOP,
+        "tulle stat shows the whole shop",
+    )
+
+
+def test_every_pod_has_its_proxy_from_the_injector_that_the_api_server_asked(
+    cluster: WholeCluster,
+) -> None:
+    for app in SHOP:
+        for pod in pods(cluster, app):
+            names = [one["name"] for one in pod["spec"]["initContainers"]]
+            assert names == ["tulle-redirect", "tulle-proxy"]
+            assert pod["metadata"]["labels"]["tulle.dev/meshed"] == "true"
+
+
+def test_every_edge_of_the_application_is_secured(cluster: WholeCluster) -> None:
+    def secured() -> bool:
+        rows = asked(cluster, "tulle edges --window 10s")
+        found = {(row["source"], row["target"]): row for row in rows}
+        return found.keys() >= EDGES and all(
+            found[edge]["mtls"] and found[edge]["figures"]["requests"] for edge in EDGES
+        )
+
+    cluster.until(secured, "edges are secured")
+
+
+def test_a_pod_is_replaced_without_a_request_that_fails(cluster: WholeCluster) -> None:
+    before = sent(cluster, "books")
+    old = pods(cluster, "authors")[0]["metadata"]["name"]
+
+    cluster.kubectl("delete", "pod", old, "-n", "shop")
+    cluster.kubectl("rollout", "status", "deployment/authors", "-n", "shop", "--timeout=60s")
+
+    enough = before["200"] + 100
+    cluster.until(lambda: sent(cluster, "books")["200"] > enough, "books goes on asking")
+    # 500 is what authors answers for a name that it does not know.
+    assert set(sent(cluster, "books")) == {"200", "500"}
+
+
+def test_all_is_well_by_tulle_check(cluster: WholeCluster) -> None:
+    cluster.shell("tulle check --wait 30s -o short")
+    cluster.shell("tulle check --proxy --wait 30s -o short")
+
+
+def test_applied_again_nothing_changes(cluster: WholeCluster) -> None:
+    again = cluster.shell("kubectl apply -f k8s/")
+
+    # kubectl sends the selector of a PodDisruptionBudget anew each time, and says `configured`.
+    others = [line for line in again.splitlines() if not line.startswith("poddisruptionbudget")]
+    assert [line for line in others if not line.endswith(" unchanged")] == []
