@@ -27,6 +27,8 @@ machine        what it was taken on
 hotspots       where one proxy of Tulle spends its time
 stampede       a thousand proxies at identity's door (`python -m benchmarks.stampede`)
 cluster        destination in a large cluster (`python -m benchmarks.cluster`)
+followers      … those who hear of its changes, in processes of their own
+heard          … what was found, as Markdown
 asking         what a program's admin port says
 sidecar        a proxy as its image has it, which can be profiled
 """

@@ -1,15 +1,19 @@
 """`python -m benchmarks.cluster`: destination in a large cluster, on a real API server (see `make envtest`).
 
-How long it takes from its start until everything is published, what memory that costs, and how long it
-takes from a change of an EndpointSlice until each of a thousand followers has heard of it.
+How long it takes from its start until everything is published, what memory that costs, and how long from a
+change of an EndpointSlice until each of a thousand followers has it: all of one service, with the proxy's own
+followers and with bare sockets, and each of a service of its own.
 """
 
 import argparse
 import json
+import os
+import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,52 +21,45 @@ from typing import Any
 import anyio
 import msgspec
 
+from benchmarks import machine
 from benchmarks.accounting import cpu_seconds, peak_mb
 from benchmarks.asking import get
+from benchmarks.followers import Crowd, Way
+from benchmarks.heard import Heard, Outcome, Round, table
 from common import log
 from common.bus import Bus
 from common.bus.streams import ensure
 from common.clock import SystemClock
-from common.contract import subjects
-from common.contract.discovery import EndpointSlice
 from common.kube.access import KubeConfig
 from common.kube.client import Client
-from common.names import ServiceName
 from common.nats_server import NatsServer, free_port
 from services.destination.app import Destination
 from services.destination.sources.kubernetes import Kubernetes
 from tests.support.cluster import HOW, Cluster, assets
 from tests.support.objects import live_pod, live_slice, service
 
-CHANGES = 30
 PATIENCE_SECONDS = 120.0
-SETTLE_SECONDS = 8.0
-"""After they have come, followers look once more, and so does destination at all that is published."""
+PAGES = machine.ROOT / "docs" / "benchmarks"
 PADDING = {"example.com/padding": "x" * 6000}
 """Pods in clusters are large; most of it is nothing to the mesh."""
 _MADE = "2026-01-01T00:00:00Z"
 _LOOK_SECONDS = 0.02
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured; times are seconds, memory is in units of 10⁶ bytes."""
+class Effort(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is measured of changes."""
 
-    services: int
-    endpoints: int
-    start_seconds: float
-    """From the start of the process until everything is published."""
-    start_cpu: float
-    peak_mb: float
-    again_seconds: float
-    """The same for the next process, which finds everything published."""
-    followers: int
-    heard_p50: float
-    heard_p99: float
-    """From a change's way to the API until a follower has applied it, over all changes and followers."""
+    rounds: int = 3
+    changes: int = 30
+    """In each round, if all followers hear of each change; four times as many if one does."""
+    settle: float = 3.0
+    """Seconds to wait in each round: after they have come, followers look once more."""
 
 
-async def measure(services: int, each: int, followers: int, cluster: Cluster) -> Outcome:
-    """So many services with `each` so many endpoints; so many followers of one of them."""
+async def measure(
+    services: int, each: int, followers: int, cluster: Cluster, effort: Effort
+) -> Outcome:
+    """So many services with `each` so many endpoints; so many followers."""
     cluster.kubectl("create", "namespace", "shop")
     cluster.store(_objects(services, each))
     # Address, service, slice, and for each endpoint its address and its workload; the settings.
@@ -74,7 +71,15 @@ async def measure(services: int, each: int, followers: int, cluster: Cluster) ->
         async with _destination(server.url, cluster.kubeconfig, documents) as (seconds, pid):
             start, cpu, peak = seconds, cpu_seconds(pid), peak_mb(pid)
         async with _destination(server.url, cluster.kubeconfig, documents) as (again, _):
-            heard = sorted(await _follow(server.url, cluster, each, followers))
+            hearing = Hearing(server.url, cluster, each, followers, effort)
+            ways: dict[str, tuple[Way, int]] = {
+                f"{followers} of one service": ("tulle", 1),
+                f"{followers} bare sockets, of one service": ("bare", 1),
+                f"{followers} of a service each": ("tulle", services),
+            }
+            heard = [
+                [await hearing.round(*way) for _ in range(effort.rounds)] for way in ways.values()
+            ]
     return Outcome(
         services=services,
         endpoints=services * each,
@@ -82,10 +87,61 @@ async def measure(services: int, each: int, followers: int, cluster: Cluster) ->
         start_cpu=cpu,
         peak_mb=peak,
         again_seconds=again,
-        followers=followers,
-        heard_p50=heard[len(heard) // 2],
-        heard_p99=heard[len(heard) * 99 // 100],
+        heard=tuple(
+            Heard(
+                who=who,
+                cpu_us=statistics.median(cpu for _, cpu in found) if ways[who][1] == 1 else None,
+                rounds=tuple(one for one, _ in found),
+            )
+            for who, found in zip(ways, heard, strict=True)
+        ),
     )
+
+
+class Hearing:
+    """Changes of slices, and who hears of them when."""
+
+    def __init__(
+        self, url: str, cluster: Cluster, each: int, followers: int, effort: Effort
+    ) -> None:
+        self._url = url
+        self._cluster = cluster
+        self._each = each
+        self._followers = followers
+        self._effort = effort
+        self._ready: defaultdict[int, bool] = defaultdict(lambda: True)
+
+    async def round(self, way: Way, spread: int) -> tuple[Round, float]:
+        """Changes of `spread` services in turn; and microseconds of CPU for each that was heard."""
+        times, (load, _, _) = list[float](), os.getloadavg()
+        changes = self._effort.changes * (1 if spread == 1 else 4)
+        crowd = Crowd(way, self._url, self._followers, spread)
+        async with crowd.gathered():
+            await anyio.sleep(self._effort.settle)
+            cpu = crowd.cpu_seconds()
+            for turn in range(changes):
+                number = turn % min(spread, self._followers)
+                changed = self._change(number)
+                with anyio.fail_after(PATIENCE_SECONDS):
+                    times += [heard - changed for heard in await crowd.heard(number)]
+            cpu = crowd.cpu_seconds() - cpu
+        times.sort()
+        found = Round(
+            load=load,
+            p50=times[len(times) // 2],
+            p99=times[len(times) * 99 // 100],
+            worst=times[-1],
+        )
+        return found, cpu / len(times) * 1e6
+
+    def _change(self, number: int) -> float:
+        """Change the endpoints of a service; when that began."""
+        self._ready[number] = ready = not self._ready[number]
+        name, places = f"web-{number}", _places(number, self._each)
+        item = live_slice("shop", f"{name}-x", places, service=name, ready=ready, stored=True)
+        began = SystemClock().monotonic()
+        self._cluster.store({f"endpointslices/shop/{name}-x": item})
+        return began
 
 
 def _places(number: int, each: int) -> dict[str, str]:
@@ -144,50 +200,6 @@ async def _published(admin: str, documents: int) -> bool:
     )
 
 
-async def _follow(url: str, cluster: Cluster, each: int, followers: int) -> list[float]:
-    """Change a slice time and again; how long each follower took to hear of each change."""
-    clock, times, changed = SystemClock(), list[float](), 0.0
-    seen = 0
-
-    def all_heard() -> bool:
-        return seen >= followers
-
-    def hear(document: EndpointSlice | None, _: int) -> None:
-        nonlocal seen
-        seen += 1
-        times.append(clock.monotonic() - changed)
-
-    async with AsyncExitStack() as stack:
-        for number in range(followers):
-            bus = await stack.enter_async_context(Bus([url], name=f"follower-{number}"))
-            bus.follow(subjects.endpoints(ServiceName("shop", "web-0"), "web-0-x"), hear)
-        await _until(all_heard)
-        await anyio.sleep(SETTLE_SECONDS)
-        times.clear()
-        for turn in range(CHANGES):
-            seen = 0
-            item = live_slice(
-                "shop",
-                "web-0-x",
-                _places(0, each),
-                service="web-0",
-                ready=bool(turn % 2),
-                stored=True,
-            )
-            changed = clock.monotonic()
-            cluster.store({"endpointslices/shop/web-0-x": item})
-            await _until(all_heard)
-    return times
-
-
-async def _until(condition: Any) -> None:
-    with anyio.fail_after(PATIENCE_SECONDS):
-        while True:
-            if condition():
-                return
-            await anyio.sleep(_LOOK_SECONDS)
-
-
 async def _serve(url: str, admin: str, kubeconfig: str) -> None:
     """Be destination, until killed."""
     async with Bus([url], name="destination") as bus:
@@ -197,19 +209,10 @@ async def _serve(url: str, admin: str, kubeconfig: str) -> None:
             await running.run()
 
 
-def table(outcome: Outcome) -> str:
-    """What was measured, as Markdown."""
-    o = outcome
-    return "\n".join(
-        [
-            "| services | endpoints | all published | CPU | memory, peak | found published | followers"
-            " | heard, p50 | p99 |",
-            "|---|---|---|---|---|---|---|---|---|",
-            f"| {o.services} | {o.endpoints} | {o.start_seconds:.1f} s | {o.start_cpu:.1f} s"
-            f" | {o.peak_mb:.0f} MB | {o.again_seconds:.1f} s | {o.followers}"
-            f" | {o.heard_p50 * 1000:.0f} ms | {o.heard_p99 * 1000:.0f} ms |",
-        ]
-    )
+def write(outcome: Outcome, page: Path) -> None:
+    """Write the page of the last recorded run anew."""
+    taken = f"Taken on {machine.told()}."
+    page.write_text(f"# The last recorded run in a large cluster\n\n{table(outcome)}\n\n{taken}\n")
 
 
 def main() -> int:
@@ -220,6 +223,10 @@ def main() -> int:
     parser.add_argument("--services", type=int, default=1000)
     parser.add_argument("--endpoints", type=int, default=10, help="of each service (default: 10)")
     parser.add_argument("--followers", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3, help="of changes (default: 3)")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/benchmarks/cluster.md, too"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     parser.add_argument("--destination", nargs=3, help=argparse.SUPPRESS)
     flags = parser.parse_args()
@@ -234,11 +241,14 @@ def main() -> int:
     cluster = Cluster(programs)
     try:
         cluster.start()
+        effort = Effort(rounds=flags.rounds)
         sizes = (flags.services, flags.endpoints, flags.followers)
-        outcome = anyio.run(measure, *sizes, cluster, backend_options=uvloop)
+        outcome = anyio.run(measure, *sizes, cluster, effort, backend_options=uvloop)
     finally:
         cluster.close()
     print(json.dumps(msgspec.to_builtins(outcome), indent=1) if flags.json else table(outcome))
+    if flags.write:
+        write(outcome, PAGES / "cluster.md")
     return 0
 
 

@@ -32,6 +32,12 @@ def describe(record: Record, tools: programs.Tools) -> Record:
     return record
 
 
+def told() -> str:
+    """The day, the machine and what ran on it, in one line."""
+    day, cores = datetime.datetime.now(datetime.UTC).date(), len(os.sched_getaffinity(0))
+    return f"{day.isoformat()}: Tulle {_revision()}, Python {platform.python_version()}, {cores} × {_cpu()}"
+
+
 def _cpu() -> str:
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     return found.group(1) if found else platform.machine()

@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
+def replace(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
     """Write a file in one step: after it, `path` holds all of `data`; if it fails, what it held before.
 
-    Raises OSError.
+    A file that is not `durable` may be lost with the machine. Raises OSError.
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
@@ -17,7 +17,8 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
             file.write(data)
             os.fchmod(file.fileno(), mode)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         with suppress(OSError):

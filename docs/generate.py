@@ -20,7 +20,7 @@ from common.config import variable
 from common.contract import discovery, events, identity, leaves, subjects, telemetry
 from common.contract.topic import Document, Question, State, Topic
 from common.names import Identity, ServiceName, WorkloadName
-from docs import checks_page, permissions_page
+from docs import checks_page, permissions_page, rights_page
 
 HERE = Path(__file__).parent
 FAMILIES: tuple[ModuleType, ...] = (discovery, identity, leaves, telemetry, events)
@@ -242,6 +242,7 @@ PAGES = {
     "settings.md": settings_page,
     "permissions.md": permissions_page_,
     "checks.md": checks_page.page,
+    "rights.md": rights_page.page,
 }
 
 if __name__ == "__main__":

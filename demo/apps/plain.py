@@ -21,6 +21,8 @@ from urllib.request import getproxies, proxy_bypass
 Answer = tuple[int, bytes]
 GONE = 502
 """Stands for the status where no answer came at all."""
+READY = "/ready"
+"""What Kubernetes asks for; it is not counted."""
 
 
 class Tally:
@@ -118,13 +120,15 @@ def serve(answer: Callable[[str], Answer], sent: Tallies | None = None) -> None:
 
         def do_GET(self) -> None:
             started = time.monotonic()
-            status, body = answer(self.path)
+            asked = self.path != READY
+            status, body = answer(self.path) if asked else (200, b'{"ready": true}')
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-            handled.add(status, started, failed=status >= 500)
+            if asked:
+                handled.add(status, started, failed=status >= 500)
 
         def log_message(self, format: str, *args: object) -> None:
             """A line per request would drown the tally."""

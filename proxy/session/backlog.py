@@ -1,7 +1,8 @@
 """Bytes that wait in streams of HTTP/2 for a window or a socket: counted, and bounded.
 
 A connection may have as much waiting as is left for all others. One alone gets half of the limit, and
-however many greedy ones there are, a newcomer finds room: with n of them, one part in n + 1.
+however many greedy ones there are, a newcomer finds room: with n of them, one part in n + 1. Those that wait
+for the socket alone may have the rest as well, as long as nobody else needs it: they are read from.
 
 Where there is no room, those make it that hold much and of whom nothing was taken for longest: a peer
 that reads goes on, however many beside it do not.
@@ -50,6 +51,9 @@ class Backlog:
             stalled = self._stalled(waiter) or self._stalled_elsewhere()
             if stalled is None:
                 return False
+            if stalled.window > 0 and Backlog.total + size <= TOTAL_LIMIT:
+                # All of them wait for the socket, and their sources for them: nobody is to blame.
+                break
             stalled.shed()
         if waiter not in self._waiters:
             self._moved(waiter)

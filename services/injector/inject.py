@@ -130,6 +130,12 @@ def _doubts(spec: Mapping[str, Any], options: Options) -> Iterator[str]:
                 yield f"container {name}: port {number} is the proxy's; it cannot be listened on"
             if port.get("protocol") == "UDP":
                 yield f"container {name}: port {number}: UDP does not go through the mesh"
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if mapping(container.get(probe)).get("tcpSocket"):
+                yield (
+                    f"container {name}: {probe}: tcpSocket reaches the proxy, and passes before the container "
+                    "listens; use httpGet, grpc or exec"
+                )
         own = mapping(container.get("securityContext")).get("runAsUser")
         user = mapping(spec.get("securityContext")).get("runAsUser") if own is None else own
         if user == options.uid:

@@ -63,6 +63,11 @@ def connect(on: Hosts, host: str, to: str, port: int, mark: str = "0", uid: int 
     return on.python(host, CONNECT, to, str(port), mark, str(uid))
 
 
+def skip_without(on: Hosts, mode: str) -> None:
+    if not on.run("client", f"iptables-{mode}", "-t", "nat", "-S", check=False):
+        pytest.skip(f"this kernel has no nat table for iptables-{mode}")
+
+
 @pytest.fixture
 def pair() -> Iterator[Hosts]:
     with hosts("client", "server") as both:
@@ -138,8 +143,7 @@ def test_a_second_run_replaces_the_first_and_removal_leaves_nothing(pair: Hosts,
         return "".join(pair.run("client", f"{ip}-{mode}", "-t", "nat", "-S") for ip in tables)
 
     tables = ("iptables", "ip6tables")
-    if not pair.run("client", f"iptables-{mode}", "-t", "nat", "-S", check=False):
-        pytest.skip(f"this kernel has no nat table for iptables-{mode}")
+    skip_without(pair, mode)
     before = rules()
 
     pair.redirect("client", "--mode", mode, "--proxy-mark", "0x1", "--ports-to-redirect", "80")
@@ -154,14 +158,24 @@ def test_a_second_run_replaces_the_first_and_removal_leaves_nothing(pair: Hosts,
     assert rules() == before
 
 
-def test_the_proxys_user_is_exempt_and_no_other() -> None:
+@pytest.mark.parametrize("mode", ["nft", "legacy"])
+def test_either_back_end_redirects_both_families_and_makes_every_exception(mode: str) -> None:
+    exempt = ("--proxy-uid", "2102", "--outbound-ports-to-ignore", "5432")
+    ignored = ("--inbound-ports-to-ignore", "7001", "--subnets-to-ignore", "10.77.0.1/32")
     with hosts("client", "server", users=True) as pair:
-        pair.redirect("client", "--proxy-uid", "2102")
+        skip_without(pair, mode)
+        for _ in range(2):
+            pair.redirect("client", "--mode", mode, *exempt)
+            pair.redirect("server", "--mode", mode, "--proxy-mark", MARK, *ignored)
         listen(pair, "client", 4140)
-        listen(pair, "server", 8000)
+        listen(pair, "server", 4143, 7001, 8000)
 
-        assert connect(pair, "client", SERVER, 8000, uid=2102) == "8000 None"
-        assert connect(pair, "client", SERVER, 8000, uid=2103) == f"4140 ('{SERVER}', 8000)"
+        for server in (SERVER, SERVER6):
+            assert connect(pair, "client", server, 80, uid=2103) == f"4140 ('{server}', 80)"
+            assert connect(pair, "client", server, 80, uid=2102) == f"4143 ('{server}', 80)"
+            assert connect(pair, "client", server, 5432) == f"4143 ('{server}', 5432)"
+            assert connect(pair, "client", server, 7001, uid=2102) == "7001 None"
+        assert connect(pair, "", SERVER, 8000) == "8000 None"
 
 
 def test_what_the_injector_gives_a_pod_intercepts_both_families_and_may_run_again() -> None:

@@ -24,6 +24,7 @@ from common.contract.identity import PROOF_AUDIENCE, CertifyRequest, Proof
 from common.errors import Refused
 from common.names import Identity, WorkloadName
 from common.x509 import generate_key, holder, key_pem, load_der, load_key, signing_request
+from proxy.control.certify import Credentials
 from services.identity.tokens import issue
 from tests.support.cluster import Cluster
 from tests.support.mesh_in_cluster import ClusterMesh, mesh_in_cluster
@@ -224,6 +225,40 @@ async def test_while_the_api_is_away_those_who_are_known_come_back_and_newcomers
             pass
 
     assert "reason=kubernetes-unavailable" in mesh.identity_log()
+
+
+async def test_a_proxy_shows_the_token_that_the_kubelet_has_put_in_place_of_another(
+    mesh: ClusterMesh, tmp_path: Path
+) -> None:
+    mesh.pod("web-1")
+    token, anchors = tmp_path / "token", tmp_path / "anchors.pem"
+    anchors.write_text(mesh.anchors_pem)
+    token.write_text(mesh.account_token("web", "--audience", "identity.tulle.dev"))
+    web = WorkloadName(mesh.namespace, "web-1")
+    credentials = Credentials(
+        Identity(mesh.namespace, "web"),
+        web,
+        state_dir=tmp_path / "state",
+        anchors_file=anchors,
+        token_file=token,
+    )
+    async with (
+        mesh.in_cluster(),
+        Bus(
+            [mesh.server.url],
+            name=str(web),
+            tls=credentials.bus_context,
+            token=credentials.bus_token,
+            inbox_prefix=subjects.inbox(web),
+        ) as bus,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(credentials.run, bus)
+        await until(lambda: "not bound to a pod" in mesh.identity_log(), 20)
+        token.write_text(mesh.pod_token("web-1"))
+
+        await until(lambda: credentials.current.value, 30)
+        group.cancel_scope.cancel()
 
 
 async def test_join_tokens_are_known_where_the_mesh_has_a_key_for_them(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,12 @@ def cluster(said: dict[str, str]) -> Iterator[WholeCluster]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def rotating(cluster: WholeCluster) -> "subprocess.Popen[str]":
+    """A rotation of the trust anchor, under way while the other tests look at the mesh."""
+    return cluster.begin("tulle trust rotate --timeout 180s -o json")
+
+
 def asked(cluster: WholeCluster, command: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(cluster.shell(f"{command} -n shop -o json"))["rows"]
     return rows
@@ -75,7 +82,7 @@ def test_the_guide_has_five_commands_that_lead_to_figures(
 
 
 def test_every_pod_has_its_proxy_from_the_injector_that_the_api_server_asked(
-    cluster: WholeCluster,
+    cluster: WholeCluster, rotating: "subprocess.Popen[str]"
 ) -> None:
     for app in SHOP:
         for pod in pods(cluster, app):
@@ -84,7 +91,9 @@ def test_every_pod_has_its_proxy_from_the_injector_that_the_api_server_asked(
             assert pod["metadata"]["labels"]["tulle.dev/meshed"] == "true"
 
 
-def test_every_edge_of_the_application_is_secured(cluster: WholeCluster) -> None:
+def test_every_edge_of_the_application_is_secured(
+    cluster: WholeCluster, rotating: "subprocess.Popen[str]"
+) -> None:
     def secured() -> bool:
         rows = asked(cluster, "tulle edges --window 10s")
         found = {(row["source"], row["target"]): row for row in rows}
@@ -95,27 +104,40 @@ def test_every_edge_of_the_application_is_secured(cluster: WholeCluster) -> None
     cluster.until(secured, "edges are secured")
 
 
-def test_a_pod_is_replaced_without_a_request_that_fails(cluster: WholeCluster) -> None:
+def test_a_pod_is_replaced_without_a_request_that_fails_while_the_anchor_is(
+    cluster: WholeCluster, rotating: "subprocess.Popen[str]"
+) -> None:
     before = sent(cluster, "books")
     old = pods(cluster, "authors")[0]["metadata"]["name"]
 
     cluster.kubectl("delete", "pod", old, "-n", "shop")
     cluster.kubectl("rollout", "status", "deployment/authors", "-n", "shop", "--timeout=60s")
+    told, _ = rotating.communicate(timeout=190)
 
+    outcome = json.loads(told)
+    assert (outcome["phase"], outcome["completed"], outcome["trouble"]) == ("steady", 1, "")
     enough = before["200"] + 100
     cluster.until(lambda: sent(cluster, "books")["200"] > enough, "books goes on asking")
     # 500 is what authors answers for a name that it does not know.
     assert set(sent(cluster, "books")) == {"200", "500"}
+    # From the first request on, when web had no proxy yet.
+    assert set(sent(cluster, "traffic")) == {"200"}
 
 
-def test_all_is_well_by_tulle_check(cluster: WholeCluster) -> None:
-    cluster.shell("tulle check --wait 30s -o short")
-    cluster.shell("tulle check --proxy --wait 30s -o short")
-
-
-def test_applied_again_nothing_changes(cluster: WholeCluster) -> None:
+def test_applied_again_nothing_changes(
+    cluster: WholeCluster, rotating: "subprocess.Popen[str]"
+) -> None:
     again = cluster.shell("kubectl apply -f k8s/")
 
     # kubectl sends the selector of a PodDisruptionBudget anew each time, and says `configured`.
     others = [line for line in again.splitlines() if not line.startswith("poddisruptionbudget")]
     assert [line for line in others if not line.endswith(" unchanged")] == []
+
+
+def test_all_is_well_by_tulle_check(
+    cluster: WholeCluster, rotating: "subprocess.Popen[str]"
+) -> None:
+    rotating.wait(190)
+
+    assert cluster.shell("tulle check --wait 30s -o short") == ""
+    assert cluster.shell("tulle check --proxy --wait 30s -o short") == ""

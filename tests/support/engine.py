@@ -20,7 +20,11 @@ from tests.support.roots import SEARCH, bind, freeze, inside, make_root, memory
 STATE = Path("/run/engine")
 BRIDGE_NETWORK = 16
 IMAGE_UID = {"control": 2103, "proxy": 2102}
+STARTED = "service_started"
+PAUSE_SECONDS = 0.3
+"""Between two looks at who is healthy: each of them takes time from those who are coming up."""
 STEP_SECONDS = 40.0
+"""For one container more to come up."""
 
 
 class Engine:
@@ -30,13 +34,25 @@ class Engine:
         self.containers = containers()
         self._hosts = hosts
         self._running: dict[str, subprocess.Popen[str]] = {}
+        self._reached: set[tuple[str, str]] = set()
+        """Containers, each with a condition that others waited for and that it has come to."""
 
     def up(self) -> None:
-        """Start everything but tools, in order; raises AssertionError that names what did not come up."""
+        """Start everything but tools, each as soon as it may; AssertionError tells what is missing."""
         self._give_addresses()
-        for container in self.in_order():
-            self._wait_for(container)
-            self.start(container.name)
+        waiting, until = self.in_order(), time.monotonic() + STEP_SECONDS
+        while waiting:
+            wanted = {pair for container in waiting for pair in _conditions(container)}
+            missing = {pair for pair in wanted if not self._has_reached(*pair)}
+            ready = [container for container in waiting if not _conditions(container) & missing]
+            if not ready:
+                time.sleep(PAUSE_SECONDS)
+            for container in ready:
+                self.start(container.name)
+                waiting.remove(container)
+                until = time.monotonic() + STEP_SECONDS
+            logs = "".join(f"{name} is not {how}:\n{self.log(name)}\n" for name, how in missing)
+            assert time.monotonic() < until, logs
 
     def in_order(self) -> list[Container]:
         """All containers but tools, each after what it waits for or lives in."""
@@ -109,17 +125,28 @@ class Engine:
             text = "\n".join([*hosts, *extra, ""])
             self._hosts.run("", "tee", str(STATE / "hosts" / name), text=text)
 
-    def _wait_for(self, container: Container) -> None:
-        for name, how in container.raw.get("depends_on", {}).items():
-            until = time.monotonic() + STEP_SECONDS
-            if how["condition"] == "service_completed_successfully":
-                status = self._running[name].wait(STEP_SECONDS)
-                assert status == 0, f"{name} ended with {status}:\n{self.log(name)}"
-                continue
-            while not self.is_healthy(name):
-                assert self._running[name].poll() is None, f"{name} ended:\n{self.log(name)}"
-                assert time.monotonic() < until, f"{name} is not healthy:\n{self.log(name)}"
-                time.sleep(0.1)
+    def _has_reached(self, name: str, condition: str) -> bool:
+        """Whether a container has started, ended well or become healthy, whichever is asked for."""
+        process = self._running.get(name)
+        if process is None or (name, condition) in self._reached:
+            return process is not None
+        status = process.poll()
+        if condition == "service_completed_successfully":
+            assert not status, f"{name} ended with {status}:\n{self.log(name)}"
+            reached = status == 0
+        else:
+            assert status is None, f"{name} ended:\n{self.log(name)}"
+            reached = condition == STARTED or self.is_healthy(name)
+        if reached:
+            self._reached.add((name, condition))
+        return reached
+
+
+def _conditions(container: Container) -> set[tuple[str, str]]:
+    """Of which other containers it needs what."""
+    needs = container.raw.get("depends_on", {})
+    pairs = {(name, how["condition"]) for name, how in needs.items()}
+    return pairs if container.pod == container.name else pairs | {(container.pod, STARTED)}
 
 
 def networks() -> list[str]:

@@ -1,4 +1,5 @@
-"""As much of the Kubernetes API as following needs, in memory: lists in pages, watches, bookmarks, 410.
+"""As much of the Kubernetes API as Tulle needs, in memory: lists in pages, watches, bookmarks, 410; and one
+object at a time: get, create, merge patch with a precondition.
 
 `tests/kube` runs the same promises over this and over the real thing.
 """
@@ -22,12 +23,13 @@ class PlainAccess:
     def __init__(self, url: str, token: str = "secret") -> None:
         self.url = url
         self.token = token
+        self._context = ssl.create_default_context()
 
     async def server(self) -> str:
         return self.url
 
     async def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        return self._context
 
     async def authorization(self) -> str:
         return f"Bearer {self.token}"
@@ -105,11 +107,41 @@ class KubeApi:
             return _status(code, **more)
         if request.path in self.unknown:
             return _status(404, "NotFound")
+        if request.method != "GET" or self._is_object(request.path):
+            return await self._one(request)
         if "watch" not in query:
             return self._list(request.path, query)
         if int(query["resourceVersion"]) < self.forgotten:
             return _status(410, "Expired")
         return await self._watch(request, int(query["resourceVersion"]))
+
+    def _is_object(self, path: str) -> bool:
+        parts = path.rsplit("/namespaces/", 1)
+        return len(parts) == 2 and parts[1].count("/") == 2
+
+    async def _one(self, request: web.Request) -> web.Response:
+        path, _, name = request.path.rpartition("/")
+        if request.method == "POST":
+            made = await request.json()
+            key = (made["metadata"]["namespace"], made["metadata"]["name"])
+            if key in self._objects.get(request.path, {}):
+                return _status(409, "AlreadyExists")
+            self.put(request.path, made)
+            return web.json_response(self._objects[request.path][key], status=201)
+        key = (path.rsplit("/", 2)[1], name)
+        found = self._objects.get(path, {}).get(key)
+        if found is None:
+            return _status(404, "NotFound")
+        if request.method == "DELETE":
+            self.delete(path, name, key[0])
+            return _status(200)
+        if request.method == "PATCH":
+            patch = await request.json()
+            wanted = patch["metadata"].pop("resourceVersion", "")
+            if wanted not in ("", found["metadata"]["resourceVersion"]):
+                return _status(409, "Conflict")
+            self.put(path, merged(found, patch))
+        return web.json_response(self._objects[path][key])
 
     def _list(self, path: str, query: dict[str, str]) -> web.Response:
         start = int(query.get("continue", 0))
@@ -136,6 +168,19 @@ class KubeApi:
         if request.transport is not None:
             request.transport.close()
         return response
+
+
+def merged(target: Json, patch: Json) -> Json:
+    """RFC 7396."""
+    result = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            result[key] = merged(result.get(key) or {}, value)
+        else:
+            result[key] = value
+    return result
 
 
 async def _first(*events: Event) -> None:

@@ -26,7 +26,7 @@ TOOLS = {
     "redis-server": "redis-server",
     "wrk": "wrk",
 }
-LARGE = int(os.environ.get("TULLE_LARGE_BYTES", str(256 * 1024 * 1024)))
+LARGE = int(os.environ.get("TULLE_LARGE_BYTES", str(128 * 1024 * 1024)))
 """Bytes of the file `large` that nginx serves, all zero; a gigabyte in `make soak`."""
 SOME_USER = ("unshare", "-U", "--map-user=1000", "--map-group=1000")
 

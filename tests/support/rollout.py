@@ -17,7 +17,7 @@ from common.contract.discovery import EndpointSlice
 from common.contract.events import Lifecycle
 from common.names import ServiceName
 from demo import manifests
-from tests.support.load import Http, Target, Tcp, Traffic
+from tests.support.load import Target
 from tests.support.mesh import RunningMesh, running_mesh
 from tests.support.nats import until
 
@@ -103,18 +103,6 @@ class Rollout:
         await self.mesh.start(f"{name}-proxy")
         await until(lambda: (name in self.ready) is was_ready, 20)
 
-    def traffic(self) -> list[Traffic]:
-        """Some of every kind, by way of the client's proxy."""
-        http, tcp = (self.target(port) for port in (HTTP_PORT, TCP_PORT))
-        return [
-            Http(http),
-            Http(http, size=2000),
-            Http(http, size=100_000, connections=1, pause=0.1),
-            Http(http, query="?sleep=0.5"),
-            Tcp(tcp),
-            Tcp(tcp, parts=10, part_pause=0.2),
-        ]
-
     def target(self, port: int, *, via: str = "client-1") -> Target:
         """A port of the service, by way of a replica's proxy."""
         host, _, number = self.mesh.proxy_url(via).removeprefix("http://").partition(":")
@@ -137,8 +125,3 @@ async def rollout(directory: Path) -> AsyncIterator[Rollout]:
         await made.start(bus)
         await made.serve(1, 2)
         yield made
-
-
-def lost(loads: list[Traffic]) -> dict[str, list[str]]:
-    """What was lost, by kind of traffic."""
-    return {repr(load): load.lost for load in loads if load.lost}

@@ -77,10 +77,8 @@ class WholeCluster(Cluster):
 
         AssertionError shows what it said if it fails.
         """
-        path = f"PATH={self.programs}:{SEARCH}"
-        env = ["env", "-C", str(ROOT), path, f"KUBECONFIG={self.kubeconfig}"]
         done = subprocess.run(
-            self.command(*env, "sh", "-c", command),
+            self.command(*self._in_shell(command)),
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -89,6 +87,15 @@ class WholeCluster(Cluster):
         told = f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         assert done.returncode == 0, f"{told}\n{self.story()}"
         return done.stdout
+
+    def begin(self, command: str) -> "subprocess.Popen[str]":
+        """Start a command in such a shell; its standard output is a pipe, and it ends with the cluster."""
+        return self._hosts.start("", *self._in_shell(command))
+
+    def _in_shell(self, command: str) -> tuple[str, ...]:
+        path = f"PATH={self.programs}:{SEARCH}"
+        config = f"KUBECONFIG={self.kubeconfig}"
+        return ("env", "-C", str(ROOT), path, config, "sh", "-c", command)
 
     def until(self, true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """Wait for something; AssertionError says what did not happen, and what the node says."""

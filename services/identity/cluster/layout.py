@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from common.errors import InvalidSettings
+from common.files import private_folder, replace
 from common.kube.stored import KindOfData, Stored
 from common.version import VERSION
 from services.identity import nats_config
-from services.identity.directory import MeshDirectory, write
+from services.identity.directory import MeshDirectory
 from services.identity.permissions import ROLES
 
 MESH, ISSUER, TRUST, NATS = "tulle-mesh", "tulle-issuer", "tulle-trust", "tulle-nats"
@@ -22,7 +23,9 @@ MOUNTED_AT = Path("/mesh")
 FOREIGN = ("tls.crt", "tls.key", "ca.crt")
 """The keys of `tulle-issuer`, and the files in `issuer/`: they come from there and are never written back."""
 _FOLDERS = ("trust", "issuer", "tokens", "nats", "keys")
-_KEY = re.compile(rf"(?:({'|'.join(_FOLDERS)})\.)?([A-Za-z0-9_-][A-Za-z0-9._-]*)")
+_KEY = re.compile(
+    rf"(?:({'|'.join(_FOLDERS)})\.([A-Za-z0-9_-][A-Za-z0-9._-]*)|([A-Za-z0-9_-]+\.json))"
+)
 
 
 def key_of(path: PurePosixPath) -> str:
@@ -35,10 +38,10 @@ def path_of(key: str) -> PurePosixPath | None:
     match = _KEY.fullmatch(key)
     if match is None:
         return None
-    folder, name = match.groups()
+    folder, name, alone = match.groups()
     if folder == "issuer" and name in FOREIGN:
         return None
-    return PurePosixPath(folder, name) if folder else PurePosixPath(name)
+    return PurePosixPath(folder, name) if folder else PurePosixPath(alone)
 
 
 def pack(root: Path) -> dict[str, bytes]:
@@ -46,20 +49,20 @@ def pack(root: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for folder in (root, *(root / name for name in _FOLDERS)):
         for path in sorted(folder.glob("*")):
-            key = key_of(PurePosixPath(path.relative_to(root)))
-            if path.is_file() and path_of(key) is not None:
-                found[key] = path.read_bytes()
+            place = PurePosixPath(path.relative_to(root))
+            if path.is_file() and path_of(key_of(place)) == place:
+                found[key_of(place)] = path.read_bytes()
     return found
 
 
 def unpack(data: Mapping[str, bytes], root: Path) -> None:
     """Make the directory at `root` hold just this; its folders are made. Raises OSError."""
     for folder in (root, *(root / name for name in _FOLDERS)):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
     wanted = {path: value for key, value in data.items() if (path := path_of(key)) is not None}
     # Keys first: beside a key lie its certificates, and these two are to fit at every moment.
     for path in sorted(wanted, key=lambda path: (path.suffix != ".key", path)):
-        write(root / path, wanted[path])
+        _write(root / path, wanted[path])
     for key in pack(root).keys() - data.keys():
         root.joinpath(str(path_of(key))).unlink(missing_ok=True)
 
@@ -69,7 +72,7 @@ def place_issuer(issuer: Mapping[str, bytes] | None, root: Path) -> None:
     for name in reversed(FOREIGN):
         path = root / "issuer" / name
         if issuer and issuer.get(name):
-            write(path, issuer[name])
+            _write(path, issuer[name])
         else:
             path.unlink(missing_ok=True)
 
@@ -106,6 +109,12 @@ def nats_tag(mesh: MeshDirectory) -> str:
     return _tag(_files_of_nats(mesh))
 
 
+def _write(path: Path, value: bytes) -> None:
+    # A copy: what is durable is the Secret.
+    if not path.exists() or path.read_bytes() != value:
+        replace(path, value, durable=False)
+
+
 def _of_nats(mesh: MeshDirectory) -> dict[str, bytes]:
     """What the servers read. It changes as a whole, and each configuration says of which whole it is.
 
@@ -127,7 +136,9 @@ def _files_of_nats(mesh: MeshDirectory) -> dict[str, bytes]:
     files = {path.name: mesh.read(path) for path in configs}
     files["server.pem"] = mesh.read(mesh.server_file)
     files["server.key"] = mesh.read(mesh.server_key_file)
-    files["anchor.pem"] = mesh.anchors_pem().encode()
+    if len(configs) > 1:
+        # By which they know each other; a single one reads none.
+        files["anchor.pem"] = mesh.anchors_pem().encode()
     return files
 
 

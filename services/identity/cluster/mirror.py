@@ -63,6 +63,7 @@ class Mirror:
             try:
                 if await self._shelf.read("Secret", layout.MESH) is not None:
                     await self._refresh()
+                    await self._push_once()
                     return
                 if not waits:
                     where = fields(secret=layout.MESH, namespace=self._shelf.namespace)
@@ -123,6 +124,14 @@ class Mirror:
             with _told(f"{thing}: not brought up to date"):
                 await self._push(thing)
             self._pushed[thing.name] = thing.data, self._clock.monotonic()
+
+    async def _push_once(self) -> None:
+        """As `push`, by whoever starts, with or without the lease: there is none where NATS has other keys."""
+        try:
+            await self.push()
+        except NotKept as error:
+            log.warning("not all follows from the mesh", extra=fields(error=str(error)))
+        self._pushed.clear()
 
     async def _push(self, thing: Stored) -> None:
         found = await self._shelf.read(thing.kind, thing.name)

@@ -120,6 +120,42 @@ def test_who_waits_for_the_socket_only_is_not_taken_for_one_who_does_not_read(me
     assert not any(map(was_shed, readers))
 
 
+def clog(talk: ServerTalk) -> Callable[[], Application]:
+    """Clients with open windows behind a socket that takes nothing for now; makes one more."""
+    talk.wire.stops_reading()
+
+    def reader() -> Application:
+        made = stall(talk)
+        talk.hears(window(2 * len(talk.applications) - 1, 2**20))
+        return made
+
+    return reader
+
+
+def test_many_who_wait_for_the_socket_have_all_the_room_there_is(meet: Meet) -> None:
+    reader = clog(meet())
+
+    readers = [reader() for _ in range(LIMIT // CHUNK - 2)]
+
+    assert not any(map(was_shed, readers))
+    waiting = [one for one in readers if one.held]
+    assert len(waiting) > 0.9 * len(readers)
+    for _ in range(len(readers) - len(waiting) + 5):
+        reader()
+    assert was_shed(waiting[0])
+    assert Backlog.total <= LIMIT
+
+
+def test_a_newcomer_finds_room_beside_many_who_wait_for_the_socket(meet: Meet) -> None:
+    reader = clog(meet())
+    readers = [reader() for _ in range(LIMIT // CHUNK - 1)]
+
+    late = stall(meet())
+
+    assert not was_shed(late)
+    assert sum(map(was_shed, readers)) <= 2
+
+
 def test_who_holds_little_does_not_end_for_those_who_hold_much(meet: Meet) -> None:
     talk = meet()
     modest = [stall(talk, 10) for _ in range(5)]

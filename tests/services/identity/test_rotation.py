@@ -17,7 +17,6 @@ from common.contract.events import Ack, ShownLeaf
 from common.contract.identity import (
     CertifyRequest,
     Rotation,
-    RotationPhase,
     TrustBundle,
     TrustChange,
     TrustQuestion,
@@ -44,7 +43,6 @@ WEB = WorkloadName("shop", "web")
 PATIENCE = 50.0
 """Seconds: other tests may have the machine's attention."""
 FORWARD: tuple[Step, ...] = ("add", "switch", "remove", "finish")
-PHASES: tuple[RotationPhase, ...] = ("added", "switched", "removed", "steady")
 
 
 class Workload:
@@ -199,25 +197,21 @@ async def test_leaves_are_renewed_before_the_old_anchor_goes(tmp_path: Path) -> 
             await taken(operator, "remove")
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
-async def test_a_rotation_goes_on_when_identity_is_killed_in_any_phase(
-    tmp_path: Path, steps: int
-) -> None:
+async def test_a_rotation_goes_on_when_identity_is_killed_in_any_phase(tmp_path: Path) -> None:
     async with (
         nats(tmp_path) as mesh,
         mesh.role("operator") as operator,
         anyio.create_task_group() as group,
     ):
-        async with mesh.identity(lease_seconds=2) as process:
-            await status(operator)
-            for step in FORWARD[:steps]:
+        for before, step in (("steady", "add"), ("added", "switch"), ("switched", "remove")):
+            async with mesh.identity(lease_seconds=2) as process:
+                assert (await status(operator)).phase == before
                 await taken(operator, step)
-            await killed(process)
+                await killed(process)
 
         async with mesh.identity(), workload(mesh) as web:
             group.start_soon(web.keep_up)
-            found = await status(operator)
-            assert found.phase == PHASES[steps - 1]
+            assert (await status(operator)).phase == "removed"
             await change(operator, "rotate")
             found = await finished(operator, 1)
             group.cancel_scope.cancel()

@@ -181,6 +181,10 @@ def test_resources_are_as_annotated_for_both_containers() -> None:
             {"containers": [{"name": "a", "ports": [{"containerPort": 53, "protocol": "UDP"}]}]},
             "UDP does not go through the mesh",
         ),
+        (
+            {"containers": [{"name": "a", "readinessProbe": {"tcpSocket": {"port": 80}}}]},
+            "readinessProbe: tcpSocket reaches the proxy",
+        ),
     ],
 )
 def test_what_will_hardly_work_is_told(spec: dict[str, Any], told: str) -> None:
