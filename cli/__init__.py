@@ -19,8 +19,8 @@ stat       tulle stat       how workloads and services did
 edges      tulle edges      who talked to whom
 bus        tulle bus        what is said on the bus
 people                      … and who may use it by name
-keys                        … how old its keys are, and others in their place
-keys_run   what that asks
+bus_keys                    … how old its keys are, and others in their place
+bus_keys_run                … and what that asks
 identity   tulle identity   which certificate each workload has
 leaves     what identity knows of them
 check      tulle check      is everything as it should be?
