@@ -1,14 +1,21 @@
 """Asks identity about the keys of the bus, and watches how they are replaced."""
 
+from typing import TypeVar
+
 import click
+import msgspec
 
 from cli.durations import about, spell
 from cli.mesh import named_mesh, operator_bus, run
 from cli.output import console, json, note, table
 from cli.watching import ask, watched
+from cli.ways import Way
 from common.clock import SystemClock
 from common.contract import subjects
 from common.contract.identity import KeyRotation, KeysChange, KeysQuestion
+from common.contract.topic import Question
+
+Q = TypeVar("Q", bound=msgspec.Struct)
 
 COLUMNS = ("KEYS", "AGE", "")
 WAITED = ("NAME", "WAITED", "WHY")
@@ -23,12 +30,7 @@ _MEANING = {
 def ask_status(*, as_json: bool) -> None:
     """Show how it is. Raises what operator_bus raises, BusUnavailable or Refused."""
     mesh = named_mesh()
-
-    async def once() -> KeyRotation:
-        async with operator_bus(mesh) as bus:
-            return await ask(bus, subjects.keys_status(), KeysQuestion())
-
-    show(run(once), as_json=as_json)
+    show(run(lambda: _asked(mesh, subjects.keys_status(), KeysQuestion())), as_json=as_json)
 
 
 def rotate(change: KeysChange, patience: float, *, as_json: bool) -> int:
@@ -36,16 +38,13 @@ def rotate(change: KeysChange, patience: float, *, as_json: bool) -> int:
     mesh = named_mesh()
 
     async def watch() -> tuple[KeyRotation, bool]:
-        # The operator's own key is one of those that are replaced: this connection ends once, and is made anew.
-        async with operator_bus(mesh, lambda _: None) as bus:
-            began = await ask(bus, subjects.keys_change(), change)
-            note(_line(began))
-            return await watched(
-                lambda: ask(bus, subjects.keys_status(), KeysQuestion()),
-                _line,
-                lambda now: now.phase == "steady",
-                patience,
-            )
+        note(_line(await _asked(mesh, subjects.keys_change(), change)))
+        return await watched(
+            lambda: _asked(mesh, subjects.keys_status(), KeysQuestion()),
+            _line,
+            lambda now: now.phase == "steady",
+            patience,
+        )
 
     last, done = run(watch)
     show(last, as_json=as_json)
@@ -76,6 +75,12 @@ def show(rotation: KeyRotation, *, as_json: bool) -> None:
     if rotation.waiting:
         waited = [(one.name, about(now - one.since), one.why) for one in rotation.waiting]
         console().print(table(WAITED, waited))
+
+
+async def _asked(mesh: Way, question: Question[Q, KeyRotation], message: Q) -> KeyRotation:
+    """Come in anew each time: the operator's own key is one of those that are replaced."""
+    async with operator_bus(mesh, lambda _: None) as bus:
+        return await ask(bus, question, message)
 
 
 def _line(rotation: KeyRotation) -> str:
