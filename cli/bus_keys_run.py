@@ -19,6 +19,7 @@ Q = TypeVar("Q", bound=msgspec.Struct)
 
 COLUMNS = ("KEYS", "AGE", "")
 WAITED = ("NAME", "WAITED", "WHY")
+_CHANGE_SECONDS, _STATUS_SECONDS = 20.0, 5.0
 _MEANING = {
     "steady": "no rotation is under way",
     "added": "NATS is to admit by new keys as well",
@@ -30,7 +31,7 @@ _MEANING = {
 def ask_status(*, as_json: bool) -> None:
     """Show how it is. Raises what operator_bus raises, BusUnavailable or Refused."""
     mesh = named_mesh()
-    show(run(lambda: _asked(mesh, subjects.keys_status(), KeysQuestion())), as_json=as_json)
+    show(run(lambda: _status(mesh)), as_json=as_json)
 
 
 def rotate(change: KeysChange, patience: float, *, as_json: bool) -> int:
@@ -38,9 +39,9 @@ def rotate(change: KeysChange, patience: float, *, as_json: bool) -> int:
     mesh = named_mesh()
 
     async def watch() -> tuple[KeyRotation, bool]:
-        note(_line(await _asked(mesh, subjects.keys_change(), change)))
+        note(_line(await _asked(mesh, subjects.keys_change(), change, _CHANGE_SECONDS)))
         return await watched(
-            lambda: _asked(mesh, subjects.keys_status(), KeysQuestion()),
+            lambda: _status(mesh),
             _line,
             lambda now: now.phase == "steady",
             patience,
@@ -77,10 +78,17 @@ def show(rotation: KeyRotation, *, as_json: bool) -> None:
         console().print(table(WAITED, waited))
 
 
-async def _asked(mesh: Way, question: Question[Q, KeyRotation], message: Q) -> KeyRotation:
+async def _status(mesh: Way) -> KeyRotation:
+    # Identity, too, leaves the bus to come with its new key: then nobody answers.
+    return await _asked(mesh, subjects.keys_status(), KeysQuestion(), _STATUS_SECONDS)
+
+
+async def _asked(
+    mesh: Way, question: Question[Q, KeyRotation], message: Q, timeout: float
+) -> KeyRotation:
     """Come in anew each time: the operator's own key is one of those that are replaced."""
     async with operator_bus(mesh, lambda _: None) as bus:
-        return await ask(bus, question, message)
+        return await ask(bus, question, message, timeout=timeout)
 
 
 def _line(rotation: KeyRotation) -> str:

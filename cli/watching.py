@@ -47,10 +47,12 @@ _LOOK_SECONDS = 0.5
 _LAST_SECONDS = 10.0
 
 
-async def ask(bus: Bus, question: Question[Q, A], message: Q) -> A:
+async def ask(
+    bus: Bus, question: Question[Q, A], message: Q, *, timeout: float = _ANSWER_SECONDS
+) -> A:
     """Ask identity. Raises BusUnavailable that says what to look at, Refused or InvalidMessage."""
     try:
-        return await bus.request(question, message, timeout=_ANSWER_SECONDS)
+        return await bus.request(question, message, timeout=timeout)
     except BusUnavailable as error:
         raise BusUnavailable(f"{error}; is identity running?") from None
 

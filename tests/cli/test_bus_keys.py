@@ -1,18 +1,29 @@
 """`tulle bus keys` and `tulle bus rotate`: what a person sees, with a real identity service."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from services.identity.bootstrap import bootstrap
 from tests.support.command import tulle
-from tests.support.identity import nats
+from tests.support.identity import Mesh, nats
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_person_replaces_keys_and_sees_how_old_they_are(tmp_path: Path) -> None:
-    async with nats(tmp_path) as mesh, mesh.identity(), mesh.role("telemetry"):
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    """A mesh whose bus.json tells where its NATS happens to listen, with identity."""
+    async with nats(tmp_path) as mesh:
+        bootstrap(mesh.directory.root, nats_port=mesh.server.port, store_dir=tmp_path / "store")
+        async with mesh.identity():
+            yield mesh
+
+
+async def test_a_person_replaces_keys_and_sees_how_old_they_are(mesh: Mesh) -> None:
+    async with mesh.role("telemetry"):
         root = mesh.directory.root
         seed = mesh.directory.user("operator").seed
         before = await tulle("bus", "keys", mesh=root)
@@ -32,24 +43,23 @@ async def test_a_person_replaces_keys_and_sees_how_old_they_are(tmp_path: Path) 
         assert json.loads(shown.stdout)["completed"] == 1
 
 
-async def test_a_rotation_that_gets_no_further_says_why_and_is_taken_back(tmp_path: Path) -> None:
-    async with nats(tmp_path) as mesh, mesh.identity():
-        root = mesh.directory.root
-        account = mesh.directory.account().public
+async def test_a_rotation_that_gets_no_further_says_why_and_is_taken_back(mesh: Mesh) -> None:
+    root = mesh.directory.root
+    account = mesh.directory.account().public
 
-        stuck = await tulle("bus", "rotate", "account", "--timeout", "1s", mesh=root)
+    stuck = await tulle("bus", "rotate", "account", "--timeout", "1s", mesh=root)
 
-        assert stuck.returncode == 1
-        why = "takes another key of account or callout at its start only: restart it"
-        assert f"trouble   NATS server tulle: {why}\n" in stuck.stdout
-        assert f"tulle: NATS server tulle: {why}\n" in stuck.stderr
-        assert "--leave-behind NAME" in stuck.stderr
-        assert "being replaced" in stuck.stdout
-        typo = await tulle("bus", "rotate", "--leave-behind", "telemetri", mesh=root)
-        assert "nobody is called telemetri; expected one of destination" in typo.stderr
+    assert stuck.returncode == 1
+    why = "takes another key of account or callout at its start only: restart it"
+    assert f"trouble   NATS server tulle: {why}\n" in stuck.stdout
+    assert f"tulle: NATS server tulle: {why}\n" in stuck.stderr
+    assert "--leave-behind NAME" in stuck.stderr
+    assert "being replaced" in stuck.stdout
+    typo = await tulle("bus", "rotate", "--leave-behind", "telemetri", mesh=root)
+    assert "nobody is called telemetri; expected one of destination" in typo.stderr
 
-        back = await tulle("bus", "rotate", "--back", mesh=root)
+    back = await tulle("bus", "rotate", "--back", mesh=root)
 
-        assert back.returncode == 0, back.stderr
-        assert "the old keys have taken the place of the new ones" in back.stderr
-        assert mesh.directory.account().public == account
+    assert back.returncode == 0, back.stderr
+    assert "the old keys have taken the place of the new ones" in back.stderr
+    assert mesh.directory.account().public == account
