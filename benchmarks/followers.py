@@ -157,12 +157,12 @@ class _Listener(asyncio.Protocol):
         transport.write(_CONNECT + f"SUB {self._subject} 1\r\nPING\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
-        """A small message comes in one piece, and alone."""
-        if data.startswith(b"HMSG"):
+        """What is heard may come together with a question whether we are still there."""
+        if b"HMSG " in data:
             self._hear()
-        elif data.startswith(b"PING"):
+        if b"PING\r\n" in data:
             self._transport.write(b"PONG\r\n")
-        elif b"PONG" in data:
+        if b"PONG\r\n" in data:
             self.ready.set()
 
 

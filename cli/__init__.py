@@ -8,6 +8,7 @@ mesh       the mesh that is meant, and its bus as operator
 ways       how it is reached: by a directory, or in a cluster
 cluster    the cluster, and what lies there that lets an operator in
 forward    kubectl port-forward, for as long as it is wanted
+borrowed   some files of a mesh directory, also of one in a cluster
 kube       questions to the Kubernetes API
 output     tables and JSON, with nothing in them that could command a terminal
 answers    asks telemetry, once or again and again

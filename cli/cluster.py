@@ -92,18 +92,23 @@ async def _read(cluster: Cluster, client: Client, kind: KindOfData, name: str, k
             f"{cluster}: the Kubernetes API does not answer: {error}"
         ) from None
     except KubernetesRefused as error:
-        if error.status != FORBIDDEN:
-            raise
-        raise KubernetesRefused(
-            f"{cluster}: you may not read {what}, which makes one an operator; somebody who may can "
-            "give you a folder of your own: tulle bus user NAME",
-            error.status,
-        ) from None
+        raise refused(cluster, f"read {what}", error) from None
     if found is None:
         raise _lacks(cluster, f"there is no {what}")
     if not found.data.get(key):
         raise _lacks(cluster, f"{what} has no {key} yet")
     return found.data[key]
+
+
+def refused(cluster: Cluster, what: str, error: KubernetesRefused) -> KubernetesRefused:
+    """The same error, in words that help if it is a right that lacks."""
+    if error.status != FORBIDDEN:
+        return error
+    return KubernetesRefused(
+        f"{cluster}: you may not {what}; who may is an operator, and can give you a folder of your own:"
+        " tulle bus user NAME",
+        error.status,
+    )
 
 
 def _lacks(cluster: Cluster, what: str) -> KubernetesRefused:

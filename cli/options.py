@@ -120,14 +120,6 @@ def named_way() -> "Way":
     return Way(MeshDirectory(directory) if directory else None, cluster, servers)
 
 
-def mesh_directory() -> Path:
-    """The mesh directory that was named; raises UsageError if none was."""
-    directory = _meant("--mesh")
-    if not isinstance(directory, Path):
-        raise click.UsageError("needs a mesh directory; expected --mesh DIR or TULLE_MESH=DIR")
-    return directory
-
-
 def output_option(*forms: str) -> Callable[[F], F]:
     """`-o`: the first of `forms` unless told otherwise."""
     return click.option(

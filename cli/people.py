@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import Duration, mesh_directory, mesh_option, output_option
+from cli.options import Duration, mesh_option, output_option
 
 if TYPE_CHECKING:
     from services.identity.permissions import PersonRole
@@ -48,27 +48,29 @@ def user(
       tulle bus user ada --role reader --expires 90d
       tulle bus user ada --remove                 at once, without a restart
     """
+    from cli.borrowed import BUS, PEOPLE, borrowed
     from common.clock import SystemClock
     from common.errors import InvalidName
     from services.identity import credentials
-    from services.identity.directory import MeshDirectory
 
     if remove and (role or expires or out):
         raise click.UsageError("--remove goes with a name and nothing else")
-    mesh, clock = MeshDirectory(mesh_directory()), SystemClock()
-    folder = out or Path(f"{name}-bus")
+    clock, folder = SystemClock(), out or Path(f"{name}-bus")
+    ends = None if expires is None else clock.now() + expires
+    chosen: PersonRole = "operator" if role == "operator" else "reader"
     try:
-        if remove:
-            credentials.remove(mesh, name)
-            print(f"{name} may no longer use the bus")
-            return
-        credentials.forget_expired(mesh, clock)
-        ends = None if expires is None else clock.now() + expires
-        chosen: PersonRole = "operator" if role == "operator" else "reader"
-        person = credentials.add(mesh, name, chosen, folder, ends)
+        with borrowed(BUS, PEOPLE) as mesh:
+            if remove:
+                credentials.remove(mesh, name)
+            else:
+                credentials.forget_expired(mesh, clock)
+                credentials.add(mesh, name, chosen, folder, ends)
     except InvalidName as error:
         raise click.UsageError(str(error)) from None
-    print(f"{name} may use the bus as {person.role}{_until(ends)}, with what is in {folder}:\n")
+    if remove:
+        print(f"{name} may no longer use the bus")
+        return
+    print(f"{name} may use the bus as {chosen}{_until(ends)}, with what is in {folder}:\n")
     print(_commands(folder, name))
 
 
@@ -79,12 +81,12 @@ def users(form: str) -> None:
     """Show who may use the bus by name."""
     import msgspec
 
+    from cli.borrowed import PEOPLE, borrowed
     from cli.output import console, json, table
     from services.identity import people
-    from services.identity.directory import MeshDirectory
 
-    mesh = MeshDirectory(mesh_directory())
-    known = sorted(people.read(mesh.people_file), key=lambda person: person.name)
+    with borrowed(PEOPLE) as mesh:
+        known = sorted(people.read(mesh.people_file), key=lambda person: person.name)
     if form == "json":
         print(json([msgspec.to_builtins(person) for person in known]))
         return

@@ -1,6 +1,7 @@
 """What is published, document by document, beside what a proxy acknowledges to have in force."""
 
 from collections.abc import Collection, Iterator
+from contextlib import aclosing
 from typing import Any, Literal, TypeVar
 
 import anyio
@@ -83,6 +84,17 @@ async def followed(bus: Bus, name: WorkloadName, ack: Ack) -> list[Document]:
         for state in wanted.values():
             group.start_soon(fetch, state)
     return [found[subject] for subject in wanted]
+
+
+async def slices(bus: Bus, namespace: str) -> list[EndpointSlice]:
+    """All slices of the services of a namespace. Raises BusUnavailable."""
+    every = subjects.endpoints(ServiceName(namespace, "every"), "every")
+    subject = every.subject.replace(".every", ".*")
+    found: list[EndpointSlice] = []
+    async with aclosing(bus.scan(State(every.stream, subject, EndpointSlice))) as pages:
+        async for page in pages:
+            found += [one.message for one in page.values() if not one.message.deleted]
+    return found
 
 
 def _known(those: Collection[str]) -> Iterator[State[Any]]:

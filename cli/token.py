@@ -2,7 +2,7 @@
 
 import click
 
-from cli.options import Duration, mesh_directory, mesh_option, output_option
+from cli.options import Duration, mesh_option, output_option
 
 _MONTH = 31 * 86_400.0
 
@@ -33,23 +33,24 @@ def token(workload: str, service_account: str, lifetime: float, form: str) -> No
     Example:
       (umask 077; tulle token shop/web-1 --service-account web > web-1.token)
     """
+    from cli.borrowed import BUS, TOKENS, borrowed
     from cli.output import json
     from common.clock import SystemClock
     from common.errors import InvalidName
     from common.names import WorkloadName
     from services.identity import tokens
-    from services.identity.directory import MeshDirectory
 
-    mesh = MeshDirectory(mesh_directory())
     try:
-        issued = tokens.issue(
-            mesh.read(mesh.tokens_key_file),
-            WorkloadName.parse(workload),
-            service_account,
-            trust_domain=mesh.bus().trust_domain,
-            lifetime=lifetime,
-            now=SystemClock.now(),
-        )
+        named = WorkloadName.parse(workload)
+        with borrowed(BUS, TOKENS) as mesh:
+            issued = tokens.issue(
+                mesh.read(mesh.tokens_key_file),
+                named,
+                service_account,
+                trust_domain=mesh.bus().trust_domain,
+                lifetime=lifetime,
+                now=SystemClock.now(),
+            )
     except InvalidName as error:
         raise click.UsageError(str(error)) from None
     print(json({"token": issued, "lifetime_seconds": lifetime}) if form == "json" else issued)

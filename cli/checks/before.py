@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from cli.checks.context import Context
-from cli.checks.frame import Check, Doubtful, Group, Wrong, named
+from cli.checks.frame import Check, Doubtful, Group, Wrong, count, named
 from cli.checks.installed import DERIVED, MESH, PART_OF, WEBHOOKS, webhooks
 from cli.checks.kubernetes import OLDEST, numbers
 from cli.checks.lives import agree
@@ -69,7 +69,7 @@ async def _may_install(context: Context) -> str:
     missing = [str(right) for right in rights if not await kube.may(right)]
     if missing:
         raise Wrong(f"you may not {named(missing)}")
-    return f"{len(rights)} kinds"
+    return count(rights, "kind")
 
 
 async def _may_operate(context: Context) -> str:
@@ -128,9 +128,9 @@ async def _nodes_fit(context: Context) -> str:
     ]
     if old:
         raise Wrong(f"{named(old)}: expected 1.29 or later")
-    if not any(info.operating_system == "linux" for _, info in infos):
+    if all(info.operating_system == "windows" for _, info in infos):
         raise Doubtful("there is no Linux node: nothing can run")
-    return f"{len(nodes)} nodes"
+    return count(nodes, "node")
 
 
 async def _storage(context: Context) -> str:
@@ -218,7 +218,8 @@ BEFORE = Group(
         Check(
             "nothing is in the way",
             _nothing_in_the_way,
-            "tulle uninstall | kubectl delete -f - takes away what is left; or restore Secret tulle-mesh",
+            "restore Secret tulle-mesh; or, for a new mesh: "
+            "tulle uninstall --everything | kubectl delete --ignore-not-found -f -",
             "in-the-way",
         ),
         Check(

@@ -5,7 +5,7 @@ import msgspec
 from cli import running
 from cli.checks import certificate
 from cli.checks.context import Context
-from cli.checks.frame import Check, Doubtful, Group, Wrong, named
+from cli.checks.frame import Check, Doubtful, Group, Wrong, count, named
 from common.contract import subjects
 from common.x509 import key_id, load_certificates
 
@@ -67,7 +67,7 @@ async def _trust_published(context: Context) -> str:
     domain = (await context.entry()).trust_domain
     if domain and found.message.trust_domain != domain:
         raise Wrong(f"it is of {found.message.trust_domain!r}; expected {domain!r}")
-    return f"{len(found.message.anchors)} anchors, revision {found.revision}"
+    return f"{count(found.message.anchors, 'anchor')}, revision {found.revision}"
 
 
 async def _same_trust(context: Context) -> str:

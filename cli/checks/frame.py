@@ -5,7 +5,7 @@ Doubtful for what works now and will not for ever, and any MeshError for what is
 its docstring, which docs/checks.md shows.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sized
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,6 +102,11 @@ async def _look(group: Group, check: Check, context: Context) -> Finding:
         hint="" if well else check.hint,
         more=f"{PAGE}#{check.anchor}" if check.anchor and not well else "",
     )
+
+
+def count(things: Sized, what: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
 
 
 def named(words: Iterable[str], most: int = 3) -> str:

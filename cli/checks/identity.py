@@ -5,7 +5,7 @@ from functools import partial
 from typing import Literal
 
 from cli.checks.context import Context
-from cli.checks.frame import Check, Doubtful, Group, Wrong, named
+from cli.checks.frame import Check, Doubtful, Group, Wrong, count, named
 from cli.checks.lives import living
 from cli.leaves import Row
 from common.contract import subjects
@@ -14,7 +14,7 @@ from common.contract import subjects
 async def _answers(context: Context) -> str:
     """What identity answers: who signs, and which leaf each workload shows."""
     found = await context.leaves()
-    return f"{len(found.rows)} workloads"
+    return count(found.rows, "workload")
 
 
 async def _keys_fit(context: Context) -> str:

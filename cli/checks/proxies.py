@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from cli import published
 from cli.checks.context import Context
-from cli.checks.frame import Check, Doubtful, Group, Wrong, named
+from cli.checks.frame import Check, Doubtful, Group, Wrong, count, named
 from cli.checks.lives import SKEW_SECONDS
 from cli.durations import about
 from cli.kube import Json, Thing
@@ -70,12 +71,10 @@ async def _injected(namespace: str, context: Context) -> str:
     ]
     if spared:
         raise Doubtful(f"cannot have one: {named(spared)}")
-    meshed = sum(verdict.ours for _, verdict in judged)
-    return (
-        f"{meshed} of {len(judged)} pods are meshed, the others want no proxy"
-        if judged
-        else "no pods"
-    )
+    meshed = [pod for pod, verdict in judged if verdict.ours]
+    if len(meshed) == len(judged):
+        return f"{count(judged, 'pod')}, meshed"
+    return f"{len(meshed)} of {len(judged)} pods meshed, the others want no proxy"
 
 
 async def _ready(namespace: str, context: Context) -> str:
@@ -100,7 +99,7 @@ async def _heard(namespace: str, context: Context) -> str:
         raise Wrong(named(wrong))
     ends = [row.expires_in for row in rows.values() if row.expires_in is not None]
     first = f", the first leaf ends in {about(min(ends))}" if ends else ""
-    return f"{len(rows)} proxies{first}"
+    return f"{len(rows)} heard of{first}"
 
 
 async def _trusting(namespace: str, context: Context) -> str:
@@ -125,6 +124,20 @@ async def _settings(namespace: str, context: Context) -> str:
     if behind:
         raise Doubtful(f"not yet revision {revision}: {named(behind)}")
     return f"revision {revision}"
+
+
+async def _opaque(namespace: str, context: Context) -> str:
+    """The ports that the pods behind each service declare opaque: clients heed it if all of them do."""
+    said: dict[str, set[bool]] = {}
+    for part in await published.slices(await context.bus(), namespace):
+        for endpoint in part.endpoints:
+            for name, port in endpoint.ports.items():
+                of = said.setdefault(f"{part.service}:{name or port}", set())
+                of.add(port in endpoint.opaque_ports)
+    apart = sorted(port for port, opaque in said.items() if len(opaque) > 1)
+    if apart:
+        raise Doubtful(f"opaque for some pods and not for others: {named(apart)}")
+    return ""
 
 
 async def _versions(namespace: str, context: Context) -> str:
@@ -221,6 +234,13 @@ BUS: tuple[tuple[str, _Look, str, str], ...] = (
         _settings,
         "it takes a moment; then look at tulle diagnostics proxy NS/POD",
         "proxies-settings",
+    ),
+    (
+        "pods behind a service agree on opaque ports",
+        _opaque,
+        "config.tulle.dev/opaque-ports belongs into the workload's template, or on the namespace, and pods that"
+        " are older than it are to be restarted",
+        "opaque-ports",
     ),
     (
         "they run the version of the control plane",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import click
 import msgspec
 
-from cli.checks.frame import Finding, Result
+from cli.checks.frame import Finding, Result, count
 from cli.output import printable
 
 _MARKS: dict[Result, tuple[str, str]] = {
@@ -62,10 +62,8 @@ def summary(found: Sequence[Finding]) -> str:
         mark, colour = _MARKS["failure"]
     else:
         mark, colour = _MARKS["ok"]
-    told = f"{counts['ok']} as they should be, {_many(counts['warning'], 'warning')}, "
-    told += _many(counts["failure"], "failure")
+    warnings, failures = (
+        count([f for f in found if f.result == result], result) for result in ("warning", "failure")
+    )
+    told = f"{counts['ok']} as they should be, {warnings}, {failures}"
     return f"{click.style(mark, fg=colour)} {told}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

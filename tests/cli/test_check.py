@@ -231,7 +231,7 @@ async def test_a_running_mesh_is_looked_at_and_its_certificates_are_shown(runnin
                 done = await run_tulle("check", "-o", "json", mesh=root)
                 assert done.returncode in (0, 1), done.stderr
                 told.update({f["check"]: f for f in json.loads(done.stdout)["findings"]})
-                return done.returncode == wanted and "1 workloads" in str(told)
+                return done.returncode == wanted and "1 workload'" in str(told)
 
             await until_told(is_told, 20)
             return told

@@ -76,7 +76,7 @@ MISTAKES = [
     pytest.param(
         ("check", "--pre", "--mesh", "d"), "looks at a cluster", id="a mesh without cluster"
     ),
-    pytest.param(("bus", "users"), "needs a mesh directory", id="people without a directory"),
+    pytest.param(("bus", "users"), "which mesh?", id="people of no mesh"),
     pytest.param(("diagnostics", "address", "x"), "expected an IPv4", id="an address that is none"),
     pytest.param(("diagnostics", "proxy", "x"), "NAMESPACE/NAME", id="a proxy without a namespace"),
     pytest.param(("completion", "tcsh"), "'bash', 'zsh', 'fish'", id="a shell that is none"),

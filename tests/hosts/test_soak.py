@@ -15,7 +15,7 @@ import pytest
 from tests.support.hosted_rollout import HostedRollout, hosted_rollout
 from tests.support.watched import Watched
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "30"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(SECONDS + 150)]
 
 # `steady` and `rock` stay while all else is restarted: what their proxies hold is looked at.

@@ -17,10 +17,10 @@ from cli.manifests import FOLDER
 from common.bus import Bus
 from common.clock import SystemClock
 from common.contract import subjects
-from common.contract.discovery import Settings
+from common.contract.discovery import Endpoint, EndpointSlice, Settings
 from common.contract.events import Ack, ShownLeaf
 from common.lease import Lease
-from common.names import WorkloadName
+from common.names import ServiceName, WorkloadName
 from common.version import VERSION
 from common.x509 import key_id
 from services.identity.permissions import Role
@@ -296,19 +296,27 @@ async def test_the_proxies_of_a_namespace_are_looked_at_and_what_is_wrong_is_tol
                 pod(shop, "host-1", meshed=False, hostNetwork=True),
                 pod(shop, "sick-1", meshed=True, ready=False),
             )
+            books = ServiceName(shop, "books")
+            places = tuple(
+                Endpoint(address=f"10.1.1.{n}", ports={"": 5432}, opaque_ports=(5432,) * (n % 2))
+                for n in range(1, 4)
+            )
+            part = EndpointSlice(namespace=shop, service="books", name="a", endpoints=places)
+            await destination.put(subjects.endpoints(books, "a"), part, expected=0)
             said, ahead = ack(mesh, web, revision - 1, version="0.0.9", ends_in=-60.0), 9.0
             await until_told(is_heard, 20)
             wrong = await operator.tulle("check", "--proxy", "-n", shop, "-o", "json")
             group.cancel_scope.cancel()
 
     assert (well.returncode, trouble(well.stdout)) == (0, {}), well.stderr
-    assert "1 of 1 pods are meshed" in well.stdout
+    assert "1 pod, meshed" in well.stdout
     assert wrong.returncode == 1
     assert trouble(wrong.stdout) == {
         "injected": "without a proxy: late-1",
         "proxies-ready": "not ready: sick-1",
         "proxies-certified": "web-1 (expired), sick-1 (not heard of)",
         "proxies-settings": f"not yet revision {revision}: web-1",
+        "opaque-ports": "opaque for some pods and not for others: books:5432",
         "proxies-version": "another than the control plane's: web-1 (0.0.9)",
         "proxies-clocks": "web-1 (+9 s)",
     }

@@ -1,5 +1,7 @@
 """`tulle` reaches a mesh in a cluster: keys from the API, NATS through a port; and says why it cannot."""
 
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from common.contract import subjects
 from common.contract.events import Event
+from common.names import WorkloadName
 from common.nats_server import free_port
 from services.identity import credentials
 from tests.support.cluster import Cluster
@@ -111,11 +114,11 @@ async def test_what_is_missing_is_told_in_one_line(
         await operator.quickly("stat", KUBECONFIG=nobody),
         await operator.quickly("stat", KUBECONFIG=away),
         await operator.quickly("stat", "--context", "other"),
-        await operator.quickly("token", "shop/web", "--service-account", "web"),
+        await operator.quickly("bus", "users", KUBECONFIG=nobody),
         await operator.quickly("stat", KUBECONFIG="/nowhere"),
     ]
 
-    assert [done.exit_code for done in told] == [1, 2, 1, 1, 1, 1, 2, 2]
+    assert [done.exit_code for done in told] == [1, 2, 1, 1, 1, 1, 1, 2]
     assert all(done.stderr.count("\n") == 1 and not done.stdout for done in told)
     for done, words in zip(
         told,
@@ -126,7 +129,7 @@ async def test_what_is_missing_is_told_in_one_line(
             "you may not read ConfigMap tulle-trust",
             "the Kubernetes API does not answer",
             "other",
-            "needs a mesh directory",
+            "you may not read Secret tulle-mesh",
             "which mesh?",
         ),
         strict=True,
@@ -143,3 +146,32 @@ async def test_ctrl_c_ends_the_way_as_well(mesh: Mesh, operator: Operator) -> No
             assert await listener.wait() == 130
 
     assert not operator.forwards()
+
+
+async def test_people_are_let_in_and_tokens_issued_by_the_secret_that_holds_the_mesh(
+    cluster: Cluster, mesh: Mesh, operator: Operator, tmp_path: Path
+) -> None:
+    def held() -> dict[str, str]:
+        text = cluster.kubectl(
+            "get", "secret", "tulle-mesh", "-n", operator.namespace, "-o", "json"
+        )
+        data: dict[str, str] = json.loads(text)["data"]
+        return data
+
+    before = held()
+    added = await operator.quickly("bus", "user", "ada", "--out", str(tmp_path / "ada"))
+    with_ada = held()
+    shown = await operator.quickly("bus", "users", "-o", "json")
+    again = await operator.quickly("bus", "user", "ada", "--out", str(tmp_path / "more"))
+    removed = await operator.quickly("bus", "user", "ada", "--remove")
+    token = await operator.quickly("token", "shop/web-1", "--service-account", "web")
+
+    assert (added.exit_code, removed.exit_code, again.exit_code) == (0, 0, 2), added.output
+    assert (tmp_path / "ada" / "keys" / "person.seed").read_text().startswith("SU")
+    assert [one["name"] for one in json.loads(shown.stdout)] == ["ada"]
+    assert {key for key in with_ada if with_ada[key] != before.get(key)} == {"people.json"}
+    assert json.loads(base64.b64decode(held()["people.json"])) == {"people": []}
+    web = WorkloadName("shop", "web-1")
+    async with mesh.identity(), mesh.workload_bus(web, token.stdout.strip()) as proxy:
+        with anyio.fail_after(15):
+            await proxy.wait_connected()
