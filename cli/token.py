@@ -36,13 +36,19 @@ def token(workload: str, service_account: str, lifetime: float, form: str) -> No
     from cli.borrowed import BUS, TOKENS, borrowed
     from cli.output import json
     from common.clock import SystemClock
-    from common.errors import InvalidName
+    from common.errors import InvalidName, InvalidSettings
     from common.names import WorkloadName
     from services.identity import tokens
 
     try:
         named = WorkloadName.parse(workload)
         with borrowed(BUS, TOKENS) as mesh:
+            if mesh.bus_file.exists() and not mesh.tokens_key_file.exists():
+                raise InvalidSettings(
+                    f"{mesh.tokens_key_file}: not there: this mesh knows no join tokens. In a cluster pods"
+                    " show the token of their service account; `bootstrap --join-tokens` makes a mesh for"
+                    " others as well"
+                )
             issued = tokens.issue(
                 mesh.read(mesh.tokens_key_file),
                 named,

@@ -89,14 +89,17 @@ def residents() -> Mapping[str, Permissions]:
 def passing() -> tuple[Passing, ...]:
     """All that passes between any two accounts; nothing in two ways."""
     those = residents()
+    answers = {owner: _answers(owner, may) for owner, may in those.items()}
+    asked = [subject for subjects in answers.values() for subject in subjects]
+    said = {owner: _said(owner, may, asked) for owner, may in those.items()}
     return tuple(
         one
-        for guest in those
+        for guest, may in those.items()
         for owner in those
         if owner != guest
         for one in (
-            *_asked(guest, those[guest], owner, those[owner]),
-            *_heard(guest, those[guest], owner, those[owner]),
+            *_asked(guest, may, owner, answers[owner]),
+            *_heard(guest, may, owner, said[owner]),
         )
     )
 
@@ -110,20 +113,19 @@ def mappings(account: str) -> dict[str, str]:
     return {one.replace(MESH_API, _API): one for one in asked}
 
 
-def _asked(guest: str, asker: Permissions, owner: str, answerer: Permissions) -> Iterator[Passing]:
-    """Questions that those of `guest` may ask and those of `owner` answer."""
-    questions = {_anybody(one): one.startswith(MESH_API) for one in asker.publish}
+def _asked(guest: str, asker: Permissions, owner: str, answers: list[str]) -> Iterator[Passing]:
+    """Questions that those of `guest` may ask, of those that are answered in `owner`."""
+    questions = {of_anybody(one): one.startswith(MESH_API) for one in asker.publish}
     wanted = [one.replace(MESH_API, _API) for one in questions]
-    for subject in _in_common(wanted, _answers(owner, answerer)):
+    for subject in _in_common(wanted, answers):
         known_as = subject
         if subject.replace(_API, MESH_API) in questions:
             known_as = subject.replace(_API, MESH_API)
         yield Passing("service", owner, subject, guest, known_as)
 
 
-def _heard(guest: str, hearer: Permissions, owner: str, speaker: Permissions) -> Iterator[Passing]:
-    """What those of `owner` may say and those of `guest` hear."""
-    said = _said(owner, speaker)
+def _heard(guest: str, hearer: Permissions, owner: str, said: list[str]) -> Iterator[Passing]:
+    """What those of `guest` hear, of what is said in `owner`."""
     for subject in _in_common(_hears(guest, hearer), said):
         spoken = f"{SAID}{subject}" if owner == WORKLOADS else subject
         yield Passing("stream", owner, spoken, guest, subject)
@@ -143,30 +145,23 @@ def _answers(account: str, may: Permissions) -> list[str]:
     return [one for one in found if one != CALLOUT]
 
 
-def _said(account: str, may: Permissions) -> list[str]:
-    """What is said in an account, as others hear it."""
-    found = [_anybody(one).removeprefix(SAID) for one in may.publish]
+def _said(account: str, may: Permissions, asked: list[str]) -> list[str]:
+    """What is said in an account, as others hear it; not what is `asked` of somebody."""
+    found = [of_anybody(one).removeprefix(SAID) for one in may.publish]
     if account == MESH:
         found += _SAID_IN_MESH
-    return [one for one in found if not one.startswith(_NOT_SAID) and not _is_asked(one)]
+    found = [one for one in found if not one.startswith(_NOT_SAID)]
+    return [one for one in found if not any(common(one, other) for other in asked)]
 
 
 def _hears(account: str, may: Permissions) -> list[str]:
     """What is heard in an account, by somebody or by a stream."""
-    found = [_anybody(one) for one in may.subscribe if " " not in one]
+    found = [of_anybody(one) for one in may.subscribe if " " not in one]
     if account == MESH:
         found += _STORED
     return [one for one in found if not one.startswith((*_NOT_SAID, "$SRV."))]
 
 
-def _is_asked(subject: str) -> bool:
-    """Whether it is answered by anybody."""
-    return any(
-        common(subject, answered)
-        for who, may in residents().items()
-        for answered in _answers(who, may)
-    )
-
-
-def _anybody(subject: str) -> str:
+def of_anybody(subject: str) -> str:
+    """A subject as all in the account together may use it: for a name that was made up, any name."""
     return ".".join("*" if part in _ANYBODY else part for part in subject.split("."))

@@ -65,10 +65,11 @@ def test_a_name_that_is_none_is_a_mistake(
     assert told in result.stderr
 
 
-def test_without_the_tokens_key_its_path_is_told(mesh: MeshDirectory) -> None:
+def test_without_the_tokens_key_its_path_is_told_and_what_that_means(mesh: MeshDirectory) -> None:
     mesh.tokens_key_file.unlink()
 
     result = run(mesh, "shop/web-1", "--service-account", "web")
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert str(mesh.tokens_key_file) in result.stderr
+    assert "this mesh knows no join tokens" in result.stderr

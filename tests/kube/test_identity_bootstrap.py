@@ -124,6 +124,7 @@ async def test_of_several_at_once_all_go_on_with_the_mesh_of_one(job: Job) -> No
     ("option", "says"),
     [
         ("--trust-domain=two.example", "made for trust domain 'cluster.local', not 'two.example'"),
+        ("--join-tokens", "made without join tokens, not with them"),
         ("--nodes=3", r"made for 1 server\(s\) of NATS \(nats\), not 3 \(tulle-nats-0, "),
     ],
 )

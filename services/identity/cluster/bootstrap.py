@@ -186,6 +186,8 @@ def _check(mesh: MeshDirectory, wanted: Wanted, namespace: str) -> None:
         raise InvalidSettings(
             f"{where}: made for trust domain {domain!r}, not {wanted.trust_domain!r}"
         )
+    if wanted.join_tokens and not mesh.tokens_key_file.exists():
+        raise InvalidSettings(f"{where}: made without join tokens, not with them")
     names = {path.stem for path in mesh.nats_config_file.parent.glob("*.conf")}
     expected = {node.name for node in wanted.servers} or {"nats"}
     if names != expected:
