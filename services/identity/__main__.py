@@ -128,7 +128,7 @@ async def _serve(
         await bus.serve(NAME, VERSION, endpoints, queue=NAME)
         lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
         presence = Presence(system, partial(roles_by_key, mesh))
-        store = source.store
+        store, lock = source.store, anyio.Lock()
         servers = ServerFiles(store, source.delivery(presence), presence, journal, clock)
         rotator = Rotator(
             bus,
@@ -140,6 +140,7 @@ async def _serve(
             servers=servers,
             journal=journal,
             clock=clock,
+            lock=lock,
         )
         key_rotator = KeyRotator(
             bus,
@@ -149,6 +150,7 @@ async def _serve(
             servers=servers,
             journal=journal,
             clock=clock,
+            lock=lock,
         )
         leader = Leader(bus, lease, (rotator.lead, key_rotator.lead), clock)
         group.start_soon(source.run)

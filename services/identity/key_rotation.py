@@ -46,7 +46,9 @@ class KeyRotator:
         servers: ServerFiles,
         journal: Journal,
         clock: Clock,
+        lock: anyio.Lock,
     ) -> None:
+        """With `lock` nobody else changes the mesh directory."""
         self._bus = bus
         self._store = store
         self._steps = steps
@@ -55,7 +57,7 @@ class KeyRotator:
         self._journal = journal
         self._clock = clock
         self._backoff = Backoff(clock)
-        self._lock = anyio.Lock()
+        self._lock = lock
         self._wake = anyio.Event()
         self._resumed = False
         self._waiting: tuple[Waiting, ...] = ()

@@ -54,7 +54,9 @@ class Rotator:
         servers: ServerFiles,
         journal: Journal,
         clock: Clock,
+        lock: anyio.Lock,
     ) -> None:
+        """With `lock` nobody else changes the mesh directory."""
         self._bus = bus
         self._store = store
         self._reloader = reloader
@@ -64,7 +66,7 @@ class Rotator:
         self._journal = journal
         self._clock = clock
         self._backoff = Backoff(clock)
-        self._lock = anyio.Lock()
+        self._lock = lock
         self._wake = anyio.Event()
         self._trust = Kept(bus, subjects.trust(), clock)
         self._rotation = Kept(bus, subjects.rotation(), clock)

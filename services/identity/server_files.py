@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-import anyio
-
 from common.clock import Clock
 from common.errors import BusUnavailable
 from services.identity import nats_files, server_certificate
@@ -54,21 +52,19 @@ class ServerFiles:
         self._presence = presence
         self._journal = journal
         self._clock = clock
-        self._lock = anyio.Lock()
 
     async def see_to(self) -> str:
         """Renew the certificate in time, and have all be read; returns what is wrong, empty if nothing is.
 
         Raises InvalidSettings, OSError, or NotKept of what was renewed.
         """
-        async with self._lock:
-            await self._renew()
-            try:
-                return await self._delivery.deliver()
-            except BusUnavailable as error:
-                return f"NATS was not told to read its files anew: {error}"
-            except NotKept as error:
-                return str(error)
+        await self._renew()
+        try:
+            return await self._delivery.deliver()
+        except BusUnavailable as error:
+            return f"NATS was not told to read its files anew: {error}"
+        except NotKept as error:
+            return str(error)
 
     def names(self) -> set[str]:
         """The servers that there should be. Raises InvalidSettings."""
