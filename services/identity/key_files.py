@@ -34,6 +34,11 @@ def used(mesh: MeshDirectory, kind: KeyKind) -> tuple[Path, ...]:
             return (mesh.tokens_key_file,)
 
 
+def kinds(mesh: MeshDirectory) -> tuple[KeyKind, ...]:
+    """The kinds of keys that this mesh has: in Kubernetes it may do without join tokens."""
+    return tuple(kind for kind in KINDS if all(path.exists() for path in used(mesh, kind)))
+
+
 def make(mesh: MeshDirectory, what: Collection[KeyKind]) -> None:
     """Put new keys beside those in force. Raises InvalidSettings or OSError."""
     for kind in what:

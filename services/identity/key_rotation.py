@@ -20,7 +20,6 @@ from common.log import fields
 from common.version import VERSION
 from services.identity.holders import HOLDERS, Holders
 from services.identity.journal import Journal
-from services.identity.key_progress import LIVE
 from services.identity.key_steps import KeySteps
 from services.identity.server_files import ServerFiles
 from services.identity.store import NotKept, Store
@@ -172,7 +171,7 @@ class KeyRotator:
                 await self._store.keep()
             except OSError as error:
                 raise Refused(f"{error.filename}: {error.strerror}") from None
-            except NotKept as error:
+            except (NotKept, InvalidSettings, BusUnavailable) as error:
                 self._resumed = False
                 raise Refused(str(error)) from None
             self._wake.set()
@@ -205,7 +204,7 @@ class KeyRotator:
             raise Refused(f"not begun: {trouble}")
         held = await self._holders.look(self._steps.progress)
         self._resumed = False
-        self._steps.begin(change.what or LIVE, distrust=change.distrust)
+        self._steps.begin(change.what, distrust=change.distrust)
         self._steps.note(members={one.holder for one in held})
         await self._store.keep()
         self._resumed = True

@@ -12,7 +12,7 @@ from common.contract.identity import KeyAge, KeyKind
 from common.errors import Refused
 from services.identity import key_files, key_progress
 from services.identity.directory import MeshDirectory
-from services.identity.key_progress import KINDS, KeyProgress
+from services.identity.key_progress import LIVE, KeyProgress
 from services.identity.progress import FORWARD, TRANSITIONS, Retired
 from services.identity.tokens import LONGEST
 
@@ -32,16 +32,20 @@ class KeySteps:
         self.forget()
 
     def begin(self, what: tuple[KeyKind, ...], *, distrust: bool) -> None:
-        """Lay new keys beside those in force; raises Refused if a rotation is under way.
+        """Lay new keys beside those in force; by default of all kinds that need no restart of NATS.
 
-        `distrust`: the old ones may be known to others.
+        `distrust`: the old ones may be known to others. Raises Refused if a rotation is under way, or there
+        are no such keys.
         """
         before = self.progress
         if before.phase != "steady":
             raise Refused(f"another rotation is under way: of {', '.join(before.what)}")
         if not self.mesh.servers_file.exists():
             raise Refused(f"{self.mesh.servers_file}: not there; expected what bootstrap writes")
-        chosen = tuple(kind for kind in KINDS if kind in what)
+        known = key_files.kinds(self.mesh)
+        if missing := sorted({*what} - {*known}):
+            raise Refused(f"{', '.join(missing)}: this mesh has no such keys")
+        chosen = tuple(kind for kind in known if kind in (what or LIVE))
         key_files.make(self.mesh, chosen)
         began = KeyProgress(phase="added", since=self._clock.now(), what=chosen, distrusts=distrust)
         self._go_to(_carried(began, before))
@@ -87,7 +91,9 @@ class KeySteps:
 
     def ages(self) -> tuple[KeyAge, ...]:
         """Since when there are the keys in force."""
-        return tuple(KeyAge(kind=kind, since=self._since(kind)) for kind in KINDS)
+        return tuple(
+            KeyAge(kind=kind, since=self._since(kind)) for kind in key_files.kinds(self.mesh)
+        )
 
     def _since(self, kind: KeyKind) -> float:
         files = key_files.used(self.mesh, kind)
