@@ -17,7 +17,7 @@ _OURS: tuple[Holder, ...] = ("identity", "system")
 KICK_SECONDS = 10.0
 """How often, in the end, somebody is asked to leave: the file with the new key may take its time to come."""
 _FIRST_KICK_SECONDS = 1.0
-SETTLE_SECONDS = 2.0
+SETTLE_SECONDS = 1.0
 """How long identity stays: when NATS has read its files, workloads come back and ask for it."""
 _COMES = "is still connected with its old key"
 _CAME = "has not come with its new key"

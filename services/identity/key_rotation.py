@@ -26,7 +26,7 @@ from services.identity.store import NotKept, Store
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 """While a rotation is under way."""
 QUIET_SECONDS = 60.0
 """While none is."""

@@ -50,7 +50,7 @@ async def status(bus: Bus) -> KeyRotation:
     with anyio.fail_after(PATIENCE):
         while True:
             try:
-                return await bus.request(subjects.keys_status(), KeysQuestion(), timeout=10)
+                return await bus.request(subjects.keys_status(), KeysQuestion(), timeout=1)
             except BusUnavailable:
                 await anyio.sleep(0.05)
 
