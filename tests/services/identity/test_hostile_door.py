@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
@@ -18,14 +20,16 @@ from common.contract.identity import CertifyRequest
 from common.names import Identity, WorkloadName
 from common.nats_server import NatsServer, free_port
 from common.x509 import bus_context, chain_pem, generate_key, key_pem, load_der, signing_request
-from services.identity import accounts, callout, nats_files, nkey
+from services.identity import accounts, callout, nats_files, nkey, server_certificate
 from services.identity.authority import Authority
 from services.identity.bootstrap import bootstrap
 from services.identity.callout import Knock
 from services.identity.directory import MeshDirectory
 from services.identity.nats_config import NOBODY
 from services.identity.permissions import CALLOUT, Permissions
+from services.identity.progress import FORWARD
 from services.identity.roots import NODE
+from services.identity.steps import Steps
 from services.identity.tokens import issue
 from tests.support import hostile
 from tests.support.hostile import WEB
@@ -291,6 +295,35 @@ async def test_a_leaf_does_not_make_its_holder_a_node(tmp_path: Path) -> None:
         # Without a certificate TLS 1.3 ends after the handshake, with the first byte.
         assert await _as_node(ports[0], without, connect) == ""
         assert await _as_node(ports[0], as_nats, connect, "PONG")
+
+
+async def test_a_certificate_of_before_makes_no_node_once_its_anchor_is_gone(
+    tmp_path: Path,
+) -> None:
+    nodes = [nats_files.parse_node(f"n{n}=127.0.0.1:{free_port()}:{free_port()}") for n in range(3)]
+    directory = bootstrap(tmp_path / "mesh", nodes=nodes, store_dir=tmp_path / "store")
+    stolen = tmp_path / "stolen.pem"
+    stolen.write_bytes(directory.server_file.read_bytes() + directory.server_key_file.read_bytes())
+    connect, route = 'CONNECT {"verbose":false,"tls_required":true}', nodes[0].route_port
+    async with NatsServer(directory.node_config_file("n0"), scheme="tls") as server:
+        before = bus_context(directory.anchors_file.read_text())
+        before.load_cert_chain(stolen)
+        assert await _as_node(route, before, connect, "PONG")
+
+        steps = Steps(directory, directory.bus().trust_domain, 3600.0, SystemClock())
+        steps.resume()
+        for step in FORWARD.values():
+            steps.take(step)
+        server_certificate.renew(directory, SystemClock.now())
+        assert server.pid
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: "Reloaded server configuration" in server.log_file.read_text())
+
+        after = bus_context(directory.anchors_file.read_text())
+        after.load_cert_chain(stolen)
+        assert await _as_node(route, after, connect) == ""
+        after.load_cert_chain(directory.server_file, directory.server_key_file)
+        assert await _as_node(route, after, connect, "PONG")
 
 
 def _with_certificate(directory: MeshDirectory, work: Path) -> ssl.SSLContext:
