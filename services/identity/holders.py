@@ -84,12 +84,17 @@ class Holders:
         return held
 
     def waiting(self, progress: KeyProgress, held: list[Held]) -> tuple[Waiting, ...]:
-        """Whom the phase waits for: with the old key, or not come. An operator need not come."""
+        """Whom the phase waits for: with the old key, or not come. An operator need not come.
+
+        Where old keys are distrusted, whoever shows one is not waited for once their service has come: it may
+        be a thief, who would never come.
+        """
         why: dict[str, str] = {}
         for name in progress.members:
             if name not in (*self._came, "operator"):
                 why[name] = _CAME
-        why |= {one.holder: _COMES for one in held if one.old}
+        enough = {*self._came, "operator"} if progress.distrusts else ()
+        why |= {one.holder: _COMES for one in held if one.old and one.holder not in enough}
         now = self._clock.now()
         self._since = {name: self._since.get(name, now) for name in why}
         return tuple(
