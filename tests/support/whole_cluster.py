@@ -7,14 +7,17 @@ and is gone with the test. The node is tests/support/kubelet; nothing else is ou
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from common.clock import SystemClock
 from tests.support.cluster import HOW, Cluster, assets
-from tests.support.hosts import Hosts, give_up, hosts, require_root
+from tests.support.hosts import Hosts, hosts, require_root
 from tests.support.kubelet.network import API, NODE
 from tests.support.roots import ROOT, SEARCH
 
@@ -102,6 +105,7 @@ class WholeCluster(Cluster):
         deadline = _clock.monotonic() + seconds
         while not true():
             assert _clock.monotonic() < deadline, f"{what}: not within {seconds} s\n{self.story()}"
+            time.sleep(0.2)
 
     def story(self) -> str:
         """What there is, and the end of what everybody said: for whoever looks for a fault."""
@@ -125,7 +129,7 @@ def whole_cluster() -> Iterator[WholeCluster]:
     require_root()
     programs = assets("kube-controller-manager")
     if programs is None:
-        give_up(HOW)
+        pytest.skip(HOW)
     with hosts(users=True) as namespaces:
         running = WholeCluster(programs, namespaces)
         try:
