@@ -1,5 +1,6 @@
 """Asks identity about the keys of the bus, and watches how they are replaced."""
 
+from contextlib import suppress
 from typing import TypeVar
 
 import click
@@ -14,12 +15,13 @@ from common.clock import SystemClock
 from common.contract import subjects
 from common.contract.identity import KeyRotation, KeysChange, KeysQuestion
 from common.contract.topic import Question
+from common.errors import BusUnavailable
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 
 COLUMNS = ("KEYS", "AGE", "")
 WAITED = ("NAME", "WAITED", "WHY")
-_CHANGE_SECONDS, _STATUS_SECONDS = 20.0, 5.0
+_CHANGE_SECONDS, _STATUS_SECONDS = 10.0, 5.0
 _MEANING = {
     "steady": "no rotation is under way",
     "added": "NATS is to admit by new keys as well",
@@ -39,7 +41,7 @@ def rotate(change: KeysChange, patience: float, *, as_json: bool) -> int:
     mesh = named_mesh()
 
     async def watch() -> tuple[KeyRotation, bool]:
-        note(_line(await _asked(mesh, subjects.keys_change(), change, _CHANGE_SECONDS)))
+        note(_line(await _changed(mesh, change)))
         return await watched(
             lambda: _status(mesh),
             _line,
@@ -76,6 +78,13 @@ def show(rotation: KeyRotation, *, as_json: bool) -> None:
     if rotation.waiting:
         waited = [(one.name, about(now - one.since), one.why) for one in rotation.waiting]
         console().print(table(WAITED, waited))
+
+
+async def _changed(mesh: Way, change: KeysChange) -> KeyRotation:
+    """Asked once more if nobody answers: what has begun goes on. Going back twice would be going forth."""
+    with suppress(*(() if change.back else (BusUnavailable,))):
+        return await _asked(mesh, subjects.keys_change(), change, _CHANGE_SECONDS)
+    return await _asked(mesh, subjects.keys_change(), change, _CHANGE_SECONDS)
 
 
 async def _status(mesh: Way) -> KeyRotation:
