@@ -90,6 +90,15 @@ async def test_who_is_not_is_not(found: dict[str, Any] | None, token: str, proof
                 assert await here.judged(who) == who
 
 
+async def test_a_leaf_is_renewed_for_a_name_and_an_account_whichever_pod_has_them() -> None:
+    async with world(pod(uid="u-2", creationTimestamp="2030-01-01T00:00:00Z")) as here:
+        await here.pods.check(WEB_ID, WEB)
+        with pytest.raises(InvalidToken, match="has service account"):
+            await here.pods.check(Identity("shop", "other"), WEB)
+    async with world(others=True) as here:
+        await here.pods.check(WEB_ID, WEB)
+
+
 async def test_where_there_are_others_than_pods_one_may_have_a_leaf_and_no_pod() -> None:
     async with world(others=True) as here:
         assert await here.judged(PROOF) == PROOF
