@@ -36,6 +36,7 @@ class Live(Generic[T]):
         self._read = read
         self._seen = stamped(files)
         self._value = read()
+        self._refused: Stamp | None = None
 
     def __call__(self) -> T:
         """What they say now; never raises."""
@@ -43,7 +44,10 @@ class Live(Generic[T]):
         if found != self._seen:
             try:
                 self._value = self._read()
+                self._seen = found
             except InvalidSettings as error:
-                log.warning("what was there stays in force", extra=fields(error=str(error)))
-            self._seen = found
+                # Tried again each time: it may be the reading that failed, and old keys would stay good.
+                if found != self._refused:
+                    log.warning("what was there stays in force", extra=fields(error=str(error)))
+                self._refused = found
         return self._value
