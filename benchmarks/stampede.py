@@ -112,6 +112,7 @@ class Simulated:
             tls=self.credentials.bus_context,
             token=self.credentials.bus_token,
             inbox_prefix=subjects.inbox(name),
+            says_below=subjects.SAID,
         )
 
     async def run(self) -> None:

@@ -5,9 +5,9 @@ from typing import get_args
 
 from common.contract import subjects
 from common.names import Identity, WorkloadName
-from services.identity import permissions
+from services.identity import accounts, permissions
 from services.identity.callout import MOST_PAYLOAD, MOST_SUBSCRIPTIONS
-from services.identity.permissions import ROLES, Permissions, PersonRole, of_role
+from services.identity.permissions import MESH_API, ROLES, Permissions, PersonRole, of_role
 
 HEAD = """# Who may say and hear what on the bus
 
@@ -18,6 +18,11 @@ listed. `SUBJECT GROUP` is for members of that queue group, `> >` is every group
 joined a group of others would take their requests away. Placeholders as in [subjects.md](subjects.md). A
 workload proves who it is with a token, then with its leaf ([0005](decisions/0005-admission-to-the-bus.md));
 services and people sign with keys of their own ([0012](decisions/0012-sealed-callout-and-people.md)).
+Each of them is in a NATS account with others of the same rights, into which their answers come and from which
+passes what the last table lists and nothing else
+([0020](decisions/0020-an-account-for-each-set-of-rights.md)). What a workload says it says below `{said}`,
+where NATS brings no answer; others hear it without. People's accounts have no JetStream: what they ask of its
+API goes to the mesh's (`{api}`, which is `nats --js-domain mesh`, and so without that as well).
 
 **What NATS cannot say.** A subscription to `tulle.v1.discovery.address.*` is as good as one to each
 address: NATS knows no permission for exact subjects only. Proxies follow the documents that they need, by
@@ -35,17 +40,19 @@ place only.
 
 FAMILIES = (
     ("$JS.API.DIRECT.GET.", "reads what a stream holds"),
+    (f"{MESH_API}STREAM.PURGE.", "empties a stream"),
+    (f"{MESH_API}STREAM.DELETE.", "removes a stream; identity makes it anew"),
+    (f"{MESH_API}STREAM.LEADER.", "moves a stream to another node"),
+    (MESH_API, "looks at streams"),
     ("$JS.API.STREAM.CREATE.", "sees to it that the stream is there"),
     ("$JS.API.STREAM.UPDATE.", "and is configured as it should be"),
-    ("$JS.API.STREAM.PURGE.", "empties a stream"),
-    ("$JS.API.STREAM.DELETE.", "removes a stream; identity makes it anew"),
-    ("$JS.API.STREAM.LEADER.", "moves a stream to another node"),
     ("$JS.API.", "looks at streams"),
     ("$JS.EVENT.", "what JetStream tells of itself"),
     (f"$KV.{subjects.LEASES}.", "who of several replicas acts"),
     (f"$KV.{subjects.TOKENS}.", "which join tokens were used"),
     ("$SRV.", "which services are there"),
     ("_INBOX.", "answers"),
+    ("_R_.", "answers to those of other accounts, by way of NATS"),
     ("$SYS._INBOX.", "answers to NATS: admitted or not"),
     ("$SYS.REQ.USER.AUTH", "NATS asks whether to admit somebody"),
     ("$SYS.REQ.SERVER.PING", "which servers are there"),
@@ -69,8 +76,13 @@ _PLACES = {"q1": "NAMESPACE", "q3": "WORKLOAD", "q4": "SERVICE-ACCOUNT", "q5": "
 
 def page(known: Mapping[str, str]) -> str:
     """The whole page; `known` says what travels on subjects, as docs/subjects.md spells them."""
-    head = HEAD.format(payload=MOST_PAYLOAD, subscriptions=MOST_SUBSCRIPTIONS)
-    return head + "".join(_section(*who, known) for who in _everybody())
+    head = HEAD.format(
+        payload=MOST_PAYLOAD,
+        subscriptions=MOST_SUBSCRIPTIONS,
+        said=f"{subjects.SAID}>",
+        api=f"{MESH_API}>",
+    )
+    return head + "".join(_section(*who, known) for who in _everybody()) + _between()
 
 
 def _everybody() -> Iterator[tuple[str, str, Permissions]]:
@@ -96,13 +108,25 @@ def _section(title: str, how: str, may: Permissions, known: Mapping[str, str]) -
     rows += [("subscribe", _shown(one)) for one in may.subscribe]
     rows += [("**never**", _shown(one)) for one in may.not_subscribe]
     lines = [f"| {what} | `{one}` | {_meaning(one, known)} |" for what, one in rows]
-    if may.answers:
-        lines.append(
-            "| publish | the answer to each request that it gets, once, within 2 minutes | |"
-        )
     return "\n".join(
         ["", f"## {title}", "", how, "", "| may | subject | |", "|---|---|---|", *lines, ""]
     )
+
+
+def _between() -> str:
+    """What passes from account to account; services are found in the same way by everybody who may."""
+    guests: dict[tuple[str, str, str], list[str]] = {}
+    for one in accounts.passing():
+        if not one.subject.startswith("$SRV."):
+            guests.setdefault((one.owner, one.kind, one.known_as), []).append(one.guest)
+    what = {"service": "answers", "stream": "says"}
+    lines = [
+        f"| {owner} | {what[kind]} | `{subject}` | {', '.join(to)} |"
+        for (owner, kind, subject), to in sorted(guests.items())
+    ]
+    title = "## What passes between accounts"
+    table = ["| account | | subject | to |", "|---|---|---|---|", *lines, ""]
+    return "\n".join(["", title, "", "And `$SRV.…`, from people to services.", "", *table])
 
 
 def _shown(subject: str) -> str:
@@ -113,7 +137,7 @@ def _shown(subject: str) -> str:
 
 def _meaning(shown: str, known: Mapping[str, str]) -> str:
     """What travels there: as the subject's own function says, or its family."""
-    subject, _, group = shown.partition(" ")
+    subject, _, group = shown.removeprefix(subjects.SAID).partition(" ")
     if group == ">":
         return "in a group"
     for spelled, doc in known.items():

@@ -66,6 +66,7 @@ async def main(stop: Stop) -> None:
         tls=credentials.bus_context,
         token=credentials.bus_token,
         inbox_prefix=subjects.inbox(name),
+        says_below=subjects.SAID,
         clock=clock,
     )
     counters = Counters()

@@ -7,13 +7,30 @@ from cli.checks.before import BEFORE
 from cli.checks.bus import BUS
 from cli.checks.context import Context
 from cli.checks.directory import DIRECTORY
-from cli.checks.frame import Finding, Group, findings
+from cli.checks.frame import Check, Doubtful, Finding, Group, findings
 from cli.checks.identity import IDENTITY
 from cli.checks.installed import INJECTION, INSTALLED
 from cli.checks.kubernetes import KUBERNETES
 from cli.checks.proxies import namespaces, proxies
 from cli.checks.services import SERVICES
 
+
+async def _some_namespace(_context: Context) -> str:
+    """Whether any namespace is annotated, has meshed pods in it, or was heard of."""
+    raise Doubtful("none is")
+
+
+NONE = Group(
+    "proxies",
+    (
+        Check(
+            "some namespace is meshed",
+            _some_namespace,
+            "kubectl annotate namespace NS tulle.dev/inject=enabled, then restart its pods",
+            "no-namespace",
+        ),
+    ),
+)
 Subject = Literal["pre", "mesh", "proxy"]
 
 OF_DIRECTORY = (DIRECTORY, BUS, SERVICES, IDENTITY)
@@ -22,6 +39,7 @@ BEFOREHAND = (KUBERNETES, BEFORE)
 # In these orders: what comes later needs what comes before.
 EVERYTHING = (
     *(DIRECTORY, KUBERNETES, BEFORE, INSTALLED, BUS, SERVICES, IDENTITY, INJECTION),
+    NONE,
     proxies("NAMESPACE", in_cluster=True),
 )
 """Each once, as the page about them shows them."""
@@ -47,5 +65,5 @@ async def gone_through(
     if subject != "proxy" or failed:
         return
     of = [proxies(one, in_cluster=clustered) for one in await namespaces(context)]
-    async for found in findings(of, context, patience=until - clock.monotonic()):
+    async for found in findings(of or [NONE], context, patience=until - clock.monotonic()):
         yield found

@@ -72,6 +72,8 @@ async def _injected(namespace: str, context: Context) -> str:
     if spared:
         raise Doubtful(f"cannot have one: {named(spared)}")
     meshed = [pod for pod, verdict in judged if verdict.ours]
+    if not meshed:
+        raise Doubtful("no pod here is meshed")
     if len(meshed) == len(judged):
         return f"{count(judged, 'pod')}, meshed"
     return f"{len(meshed)} of {len(judged)} pods meshed, the others want no proxy"
@@ -97,6 +99,8 @@ async def _heard(namespace: str, context: Context) -> str:
     wrong += [f"{name} (not heard of)" for name in silent]
     if wrong:
         raise Wrong(named(wrong))
+    if not rows:
+        raise Doubtful("no proxy was heard of")
     ends = [row.expires_in for row in rows.values() if row.expires_in is not None]
     first = f", the first leaf ends in {about(min(ends))}" if ends else ""
     return f"{len(rows)} heard of{first}"

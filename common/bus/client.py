@@ -35,7 +35,8 @@ _LEAVE_SECONDS = 7.0
 class Bus:
     """A connection to NATS for as long as the context lasts, made in the background and for ever again.
 
-    Entering waits for nothing. `tls` and `token` are asked afresh for each connection. While there is no
+    Entering waits for nothing. `tls` and `token` are asked afresh for each connection. What is published
+    is said below `says_below`, and heard without it (see subjects.SAID). While there is no
     connection: what is published is dropped (and counted), what is asked raises BusUnavailable, and
     what was listened to, served or followed goes on by itself once it is back.
     """
@@ -49,6 +50,7 @@ class Bus:
         token: Callable[[], str] | None = None,
         nkey_seed: str | None = None,
         inbox_prefix: str = "_INBOX",
+        says_below: str = "",
         clock: Clock | None = None,
     ) -> None:
         self.connection = Connection(
@@ -58,6 +60,7 @@ class Bus:
             inbox_prefix=inbox_prefix,
             clock=clock or SystemClock(),
         )
+        self._says_below = says_below
         self._followers = Followers(self.connection)
         self._services: list[Service | Answerer] = []
         self._group: TaskGroup | None = None
@@ -99,7 +102,8 @@ class Bus:
 
     async def publish(self, topic: Topic[M], message: M) -> bool:
         """Say it to whoever listens; False, and counted, if there was no way to. Never raises or waits."""
-        return await self.connection.publish(topic.subject, topic.encode(message))
+        subject = f"{self._says_below}{topic.subject}"
+        return await self.connection.publish(subject, topic.encode(message))
 
     async def put(
         self, state_: State[M], message: M, *, expected: int, ttl: float | None = None

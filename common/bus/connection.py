@@ -41,6 +41,9 @@ _CONNECT_SECONDS = 15
 """For one server: its TCP and TLS handshakes and the answer of whoever admits us."""
 _ALIVE_SECONDS = 10
 """How often a connection is asked whether it is still there, and how long its answer may take."""
+_ASKED = 10
+_AGAIN_SECONDS = 0.05
+"""If nobody is there, a question is put again: a server that reads its configuration anew passes none on."""
 _CLOSE_SECONDS = 2.0
 _ABANDON_SECONDS = 0.2
 _STEADY_SECONDS = 5.0
@@ -150,17 +153,18 @@ class Connection:
         headers: Mapping[str, str] | None = None,
     ) -> Msg:
         """Ask and wait for one answer; raises BusUnavailable, or InvalidMessage if it is too large."""
-        client = self.client()
+        given = dict(headers) if headers else None
         try:
-            given = dict(headers) if headers else None
-            return await client.request(subject, payload, timeout, headers=given)
-        except NoRespondersError:
-            raise BusUnavailable(f"{subject}: nobody is there to answer") from None
+            for _ in range(_ASKED):
+                with suppress(NoRespondersError):
+                    return await self.client().request(subject, payload, timeout, headers=given)
+                await anyio.sleep(_AGAIN_SECONDS)
+            raise BusUnavailable(f"{subject}: nobody is there to answer")
         except NatsTimeoutError:
             raise BusUnavailable(f"{subject}: no answer within {timeout:g} s") from None
         except MaxPayloadError:
             raise InvalidMessage(
-                f"{subject}: {len(payload)} bytes; the bus takes {client.max_payload}"
+                f"{subject}: {len(payload)} bytes; the bus takes {self.client().max_payload}"
             ) from None
         except (Error, OSError) as error:
             raise BusUnavailable(f"{subject}: {_told(error)}") from None

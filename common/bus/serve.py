@@ -31,6 +31,8 @@ Q = TypeVar("Q", bound=msgspec.Struct)
 A = TypeVar("A", bound=msgspec.Struct)
 
 _FINISH_SECONDS = 5.0
+_REPLIES = ("_INBOX.", "_R_.")
+"""Where answers go: inboxes, and where NATS waits for those that it passes on to another account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Service:
     def _handler(self, endpoint: Endpoint[Any, Any]) -> Callable[[Request], Awaitable[None]]:
         async def handle(request: Request) -> None:
             # The asker names where the answer goes, and we may write where it may not.
-            if not request._msg.reply.startswith("_INBOX."):
+            if not request._msg.reply.startswith(_REPLIES):
                 return
 
             async def work() -> None:

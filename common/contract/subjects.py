@@ -33,6 +33,8 @@ LEASES = "tulle_leases"
 TOKENS = "tulle_tokens"
 """The KV bucket in which identity remembers join tokens that were used."""
 EVERYTHING = "tulle.v1.>"
+SAID = "$JS.ACK."
+"""Below this a workload says what others hear without it: there NATS brings no answer (decision 0020)."""
 
 
 def address(ip: str) -> State[Address]:

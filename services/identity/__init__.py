@@ -5,6 +5,7 @@ source        where the mesh directory comes from, and what goes with that
 directory     the mesh directory: where keys and certificates lie
 bootstrap     makes one (`python -m services.identity.bootstrap DIR`)
 roots         trust anchors, issuers and the certificate of NATS itself
+accounts      NATS's accounts, and what passes between them
 nats_config   the server's configuration: TLS, accounts, static users, callout
 nats_files    its keys, its certificate, and a configuration for each node
 
@@ -19,6 +20,7 @@ verdicts      what was found out a moment ago
 people        people by name, each with a key and a role
 credentials   what such a person is given
 permissions   identity → subjects that it may use
+patterns      subjects with wildcards, compared
 admission     the above put together: admitted or refused, and why
 system        what the NATS servers tell and do: who is connected, end that
 turnout       whoever may no longer use the bus is shown out

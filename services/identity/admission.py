@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from common.clock import Clock
 from common.errors import BusUnavailable, InvalidToken, KubernetesUnavailable
-from services.identity import callout
+from services.identity import accounts, callout
 from services.identity.callout import Knock
 from services.identity.flood import Flood
 from services.identity.journal import Journal
@@ -75,7 +75,9 @@ class Admission:
         if not self._flood.allows(who.workload):
             raise InvalidToken(f"{who.workload} connects too often")
         permissions = of_workload(who.identity, who.workload)
-        answer = callout.admit(knock, self._account, str(who.workload), permissions, now)
+        answer = callout.admit(
+            knock, self._account, str(who.workload), permissions, now, into=accounts.WORKLOADS
+        )
         await self._journal.tell(
             "admitted",
             f"{who.workload} may use the bus",
@@ -91,7 +93,15 @@ class Admission:
         now = self._clock.now()
         who = self._people.find(knock.nkey, now)
         permissions = of_person(who.name, who.role)
-        answer = callout.admit(knock, self._account, who.admitted_as, permissions, now, who.expires)
+        answer = callout.admit(
+            knock,
+            self._account,
+            who.admitted_as,
+            permissions,
+            now,
+            who.expires,
+            into=accounts.of(who.role),
+        )
         await self._journal.tell(
             "admitted",
             f"{who.name} may use the bus as {who.role}",

@@ -19,8 +19,6 @@ from services.identity import nkey
 from services.identity.permissions import Permissions
 from services.identity.xkey import BoxKey
 
-ACCOUNT = "MESH"
-"""The account into which all are admitted."""
 AUDIENCE = "nats-authorization-request"
 SERVER_KEY = "Nats-Server-Xkey"
 """The header that names the key with which the server sealed its question."""
@@ -31,8 +29,6 @@ MOST_SUBSCRIPTIONS = 10_000
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _UNLIMITED = -1
 _SIGNATURE = 64
-_ANSWER_WITHIN = 120_000_000_000
-"""Nanoseconds in which a request may be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +150,10 @@ def admit(
     permissions: Permissions,
     now: float,
     ends: float | None = None,
+    *,
+    into: str,
 ) -> bytes:
-    """The answer that lets a connection in as `name`, until `ends`.
+    """The answer that lets a connection into the account `into` as `name`, until `ends`.
 
     A workload's never ends: what it may do follows from who it is, and outlives the leaf that it showed.
     """
@@ -169,9 +167,7 @@ def admit(
         "payload": MOST_PAYLOAD,
         "data": _UNLIMITED,
     }
-    if permissions.answers:
-        user["resp"] = {"max": 1, "ttl": _ANSWER_WITHIN}
-    user_jwt = _sign(account, ACCOUNT, knock.user, "user", user, now, name, ends)
+    user_jwt = _sign(account, into, knock.user, "user", user, now, name, ends)
     answer = {"jwt": user_jwt}
     return _sign(account, knock.server, knock.user, "authorization_response", answer, now).encode()
 

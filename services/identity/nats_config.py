@@ -1,20 +1,22 @@
 """The configuration of nats-server, the same for every deployment.
 
-TLS from the mesh's own anchor; an account for the mesh and one for the system; static nkey users for the
-control plane, which need nobody to come in; everybody else is asked for at the callout, in a box that only
-identity can open. One node, or several that know each other.
+TLS from the mesh's own anchor; an account for each set of rights; static nkey users for the control plane,
+which need nobody to come in; everybody else is asked for at the callout, in a box that only identity can
+open. One node, or several that know each other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
-from services.identity.callout import ACCOUNT, MOST_PAYLOAD, MOST_SUBSCRIPTIONS
-from services.identity.permissions import Permissions
+from services.identity import accounts
+from services.identity.accounts import Passing
+from services.identity.callout import MOST_PAYLOAD, MOST_SUBSCRIPTIONS
+from services.identity.permissions import Permissions, PersonRole, Role
 
-SYSTEM_ACCOUNT = "SYS"
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
 _ADMISSION_SECONDS = 30
 # A proof with its chain and long names does not fit into the usual 4 kB of a CONNECT.
@@ -55,13 +57,7 @@ accounts {{
 {system}
     ]
   }}
-  {account} {{
-    jetstream {{ max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }}
-    users: [
-{users}
-    ]
-  }}
-}}
+{accounts}}}
 
 authorization {{
   timeout: {seconds}
@@ -69,10 +65,27 @@ authorization {{
     issuer: {issuer}
     xkey: {xkey}
     account: {account}
-    allowed_accounts: [{account}]
+    allowed_accounts: {admitted}
     auth_users: {auth_users}
   }}
 }}
+"""
+
+_ACCOUNT = """\
+  {account} {{
+{jetstream}    users: [
+{users}
+    ]
+    mappings: {{
+{mappings}    }}
+    exports: [
+{exports}    ]
+    imports: [
+{imports}    ]
+  }}
+"""
+_JETSTREAM = """\
+    jetstream { max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }
 """
 
 # A workload's leaf comes from the same anchor as a node's certificate: only the password tells them apart.
@@ -127,8 +140,8 @@ class Server:
     """The public nkey of the account that answers the callout."""
     xkey: str
     """The public xkey for which questions are sealed."""
-    users: Mapping[str, tuple[str, Permissions]]
-    """The static ones: a name for people, the public nkey and what it may do."""
+    users: Mapping[Role, tuple[str, Permissions]]
+    """The static ones: the public nkey and what it may do."""
     system: tuple[str, Permissions]
     """Who may use the system account: a public nkey and what it may do."""
 
@@ -148,10 +161,11 @@ def render(
         key=_quoted(server.key),
         store=_quoted(server.store),
         cluster=_cluster(server, name, cluster) if cluster else "",
-        system_account=SYSTEM_ACCOUNT,
+        system_account=accounts.SYSTEM,
         system=_user("identity", *server.system),
-        account=ACCOUNT,
-        users="\n".join(_user(role, *user) for role, user in server.users.items()),
+        accounts=_accounts(server),
+        account=accounts.MESH,
+        admitted=_list([accounts.WORKLOADS, *map(accounts.of, get_args(PersonRole))]),
         issuer=server.issuer,
         xkey=server.xkey,
         auth_users=_list([public for public, _ in server.users.values()]),
@@ -180,6 +194,49 @@ def _cluster(server: Server, name: str, cluster: Cluster) -> str:
 def bracketed(host: str) -> str:
     """A host as it stands in a URL."""
     return f"[{host}]" if ":" in host else host
+
+
+def _accounts(server: Server) -> str:
+    """Each account: who is in it by a key of its own, and what passes between it and the others."""
+    between = accounts.passing()
+    return "".join(
+        _ACCOUNT.format(
+            account=account,
+            jetstream=_JETSTREAM if account == accounts.MESH else "",
+            users="\n".join(
+                _user(role, *user)
+                for role, user in server.users.items()
+                if accounts.of(role) == account
+            ),
+            mappings=_mappings(account),
+            exports=_exports(one for one in between if one.owner == account),
+            imports="".join(_import(one) for one in between if one.guest == account),
+        )
+        for account in accounts.residents()
+    )
+
+
+def _mappings(account: str) -> str:
+    pairs = accounts.mappings(account).items()
+    return "".join(f"      {_quoted(one)}: {_quoted(other)}\n" for one, other in pairs)
+
+
+def _exports(those: Iterable[Passing]) -> str:
+    guests: dict[Passing, list[str]] = {}
+    for one in those:
+        to_anybody = msgspec.structs.replace(one, guest="", known_as="")
+        guests.setdefault(to_anybody, []).append(one.guest)
+    return "".join(
+        f"      {{ {one.kind}: {_quoted(one.subject)}, accounts: {_list(to)}"
+        f"{', response_type: stream' if one.answered_often else ''} }}\n"
+        for one, to in guests.items()
+    )
+
+
+def _import(one: Passing) -> str:
+    known_as = f", to: {_quoted(one.known_as)}" if one.known_as != one.subject else ""
+    of = f"account: {one.owner}, subject: {_quoted(one.subject)}"
+    return f"      {{ {one.kind}: {{ {of} }}{known_as} }}\n"
 
 
 def _user(name: str, public: str, permissions: Permissions) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from common.contract import subjects
 from common.contract.events import Phase, Service
-from common.contract.subjects import EVENTS, LEASES, LIFECYCLES, STATE, TOKENS, WORKLOADS
+from common.contract.subjects import EVENTS, LEASES, LIFECYCLES, SAID, STATE, TOKENS, WORKLOADS
 from common.names import Identity, WorkloadName, token
 
 Role = Literal[Service, "operator"]
@@ -20,6 +20,8 @@ ROLES: tuple[Role, ...] = (*get_args(Service), "operator")
 
 CALLOUT = "$SYS.REQ.USER.AUTH"
 """Where NATS asks whether a connection may be admitted: tokens are in the question."""
+MESH_API = "$JS.mesh.API."
+"""JetStream's API as people know it, whose account has no JetStream (`nats --js-domain mesh`)."""
 NO_GROUPS = "> >"
 """Every queue group on every subject: a member of a group takes messages away from the others."""
 _CALLOUT_ANSWERS = "$SYS._INBOX.>"
@@ -39,13 +41,19 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True):
     subscribe: tuple[str, ...]
     not_subscribe: tuple[str, ...] = ()
     """What is refused, or left out of what is heard, although `subscribe` allows it."""
-    answers: bool = False
-    """May answer each request that it gets, once, wherever the answer is wanted."""
 
 
 def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
     """What the proxy of a workload may do."""
     own = f"{workload.namespace}.{token(workload.name)}"
+    said = (
+        subjects.metrics(workload).subject,
+        subjects.ack(workload).subject,
+        *(subjects.lifecycle(workload, phase).subject for phase in get_args(Phase)),
+        subjects.learned(workload).subject,
+        f"tulle.v1.tap_events.{own}",
+        subjects.proxy_event(workload, "*").subject,
+    )
     document = subjects.workload(workload)
     everybody_s = tuple(
         state
@@ -54,12 +62,7 @@ def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
     )
     return Permissions(
         publish=(
-            subjects.metrics(workload).subject,
-            subjects.ack(workload).subject,
-            *(subjects.lifecycle(workload, phase).subject for phase in get_args(Phase)),
-            subjects.learned(workload).subject,
-            f"tulle.v1.tap_events.{own}",
-            subjects.proxy_event(workload, "*").subject,
+            *(f"{SAID}{subject}" for subject in said),
             subjects.certify(identity, workload).subject,
             *(_direct_get(state.stream, state.written) for state in everybody_s),
             _direct_get(WORKLOADS, document.written),
@@ -71,7 +74,6 @@ def of_workload(identity: Identity, workload: WorkloadName) -> Permissions:
             f"{subjects.inbox(workload)}.>",
         ),
         not_subscribe=(NO_GROUPS,),
-        answers=True,
     )
 
 
@@ -119,8 +121,8 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
         subjects.trust_status().subject,
         subjects.leaves().subject,
         *(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in ("", ".>")),
-        *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
-        *_stream_api("INFO", "MSG.GET"),
+        *(f"{MESH_API}{what}" for what in ("INFO", "STREAM.NAMES", "STREAM.LIST")),
+        *_stream_api("INFO", "MSG.GET", api=MESH_API),
         # Not what proxies have said: NATS writes an answer wherever the asker wants it, also where only
         # destination or identity may, and this one would be word for word what a pod has made up.
         *(f"$JS.API.DIRECT.GET.{stream}{more}" for stream in _WRITTEN for more in ("", ".>")),
@@ -131,9 +133,9 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
         publish += (
             "tulle.v1.tap.*.*",
             subjects.trust_change().subject,
-            *_stream_api("PURGE", "DELETE", "LEADER.STEPDOWN"),
+            *_stream_api("PURGE", "DELETE", "LEADER.STEPDOWN", api=MESH_API),
         )
-        subscribe += ("put.v1.>", "$JS.EVENT.>", f"$KV.{LEASES}.>")
+        subscribe += ("$JS.EVENT.>",)
     return Permissions(
         publish=publish,
         subscribe=subscribe,
@@ -145,8 +147,10 @@ def _direct_get(stream: str, subject: str) -> str:
     return f"$JS.API.DIRECT.GET.{stream}.{subject}"
 
 
-def _stream_api(*requests: str, streams: tuple[str, ...] = _SHARED) -> tuple[str, ...]:
-    return tuple(f"$JS.API.STREAM.{what}.{stream}" for stream in streams for what in requests)
+def _stream_api(
+    *requests: str, streams: tuple[str, ...] = _SHARED, api: str = "$JS.API."
+) -> tuple[str, ...]:
+    return tuple(f"{api}STREAM.{what}.{stream}" for stream in streams for what in requests)
 
 
 def _lease(role: Service) -> tuple[str, ...]:
@@ -161,8 +165,8 @@ def _found_as(role: Service) -> tuple[str, ...]:
 
 
 _ENSURE = _stream_api("CREATE", "UPDATE", "INFO")
-# Only inboxes of services and people; identity answers workloads too.
-_ANSWER_PEOPLE = "_INBOX._.>"
+# Where NATS waits for what it passes on to the account of whoever has asked.
+_ANSWERS = "_R_.>"
 
 _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     # Beside what every service may: publishes, hears by itself, serves with its replicas.
@@ -177,7 +181,7 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
             f"$KV.{TOKENS}.*",
             _direct_get(_TOKENS, f"$KV.{TOKENS}.*"),
             _CALLOUT_ANSWERS,
-            "_INBOX.>",
+            _ANSWERS,
         ),
         (subjects.ack_any().subject, subjects.lifecycle_any().subject),
         (
@@ -191,7 +195,7 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
             *_lease("destination"),
             *(f"$JS.API.DIRECT.GET.{stream}" for stream in (STATE, WORKLOADS, LIFECYCLES)),
             *(_direct_get(stream, ">") for stream in (STATE, WORKLOADS)),
-            _ANSWER_PEOPLE,
+            _ANSWERS,
         ),
         (
             subjects.lifecycle_any().subject,
@@ -201,9 +205,9 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
         ),
         (),
     ),
-    "injector": ((*_lease("injector"), _ANSWER_PEOPLE), (), ()),
+    "injector": ((*_lease("injector"), _ANSWERS), (), ()),
     "telemetry": (
-        ("tulle.v1.tap.*.*", _ANSWER_PEOPLE),
+        ("tulle.v1.tap.*.*", _ANSWERS),
         (
             subjects.metrics_any().subject,
             subjects.lifecycle_any().subject,

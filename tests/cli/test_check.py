@@ -279,3 +279,33 @@ def test_every_check_has_a_place_of_its_own_in_the_documentation() -> None:
 
     assert [check.anchor for check in checks] == headings
     assert len(headings) == len(set(headings))
+
+
+async def test_where_no_proxy_is_heard_of_that_is_said(running: Mesh) -> None:
+    everywhere = await run_tulle("check", "--proxy", mesh=running.directory.root)
+    in_shop = await run_tulle("check", "--proxy", "-n", "shop", mesh=running.directory.root)
+
+    assert (everywhere.returncode, in_shop.returncode) == (0, 0), everywhere.stdout
+    assert "‼ some namespace is meshed" in everywhere.stdout
+    assert "no proxy was heard of" in in_shop.stdout
+
+
+async def test_what_fails_is_looked_at_again_until_it_does_not(mesh: MeshDirectory) -> None:
+    looks = 0
+
+    async def at_last(_context: Context) -> str:
+        nonlocal looks
+        looks += 1
+        if looks < 2:
+            raise Wrong("not yet")
+        return "well"
+
+    async def look(patience: float) -> Result:
+        group = Group("one", (Check("a", at_last, "A"),))
+        async with Context(mesh) as context:
+            (found,) = [f async for f in findings([group], context, patience=patience)]
+        return found.result
+
+    assert await look(0.0) == "failure"
+    looks = 0
+    assert await look(30.0) == "ok"

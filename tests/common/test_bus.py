@@ -1,5 +1,7 @@
 """The bus against a real nats-server."""
 
+from collections.abc import Mapping
+
 import anyio
 import pytest
 
@@ -66,7 +68,29 @@ async def test_a_service_answers_and_refuses() -> None:
             await asker.request(CERTIFY, CertifyRequest(csr=b"bad"))
 
 
-async def test_a_request_that_nobody_answers_is_told_at_once() -> None:
+async def test_a_question_is_put_again_while_nobody_is_there_for_a_moment() -> None:
+    """As when a server reads its configuration anew: it passes nothing on meanwhile."""
+    async with (
+        mesh() as (server, bus),
+        connected(server) as asker,
+        anyio.create_task_group() as group,
+    ):
+        heard: list[bytes] = []
+
+        async def ask() -> None:
+            heard.append(await asker.ask("is.anybody.there", b"", timeout=5))
+
+        async def answer(payload: bytes, headers: Mapping[str, str]) -> bytes:
+            return b"yes"
+
+        group.start_soon(ask)
+        # The first time it is told that nobody is there.
+        await until(lambda: asker.connection.client().stats["in_msgs"] > 0)
+        await bus.answer("is.anybody.there", answer)
+        await until(lambda: heard == [b"yes"])
+
+
+async def test_a_request_that_nobody_answers_is_told_soon() -> None:
     async with mesh() as (_, bus):
-        with anyio.fail_after(1), pytest.raises(BusUnavailable, match="nobody is there"):
+        with anyio.fail_after(2), pytest.raises(BusUnavailable, match="nobody is there"):
             await bus.request(CERTIFY, CertifyRequest(csr=b"x"), timeout=5)

@@ -80,6 +80,14 @@ def test_what_install_prints_is_what_lies_in_k8s(
     assert {what.split()[0] for what in done.values()} <= {"unchanged", "configured"}
 
 
+def test_whoever_applies_on_the_server_from_now_on_is_in_nobodys_way(
+    cluster: Cluster, installed: dict[str, str]
+) -> None:
+    done = apply(cluster, tulle("install"), "--server-side", "--dry-run=server")
+
+    assert done.keys() == installed.keys()
+
+
 def test_every_option_makes_what_kubernetes_takes_without_a_warning(
     cluster: Cluster, installed: dict[str, str]
 ) -> None:

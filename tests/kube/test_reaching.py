@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from common.names import WorkloadName
 from common.nats_server import free_port
 from services.identity import credentials
 from tests.support.cluster import Cluster
-from tests.support.command import command
 from tests.support.identity import Mesh, nats
 from tests.support.in_a_cluster import Operator, put_keys
 from tests.support.nats import until
@@ -57,11 +55,8 @@ async def test_commands_reach_the_bus_through_a_port_that_is_closed_afterwards(
 
 
 async def test_a_way_that_is_lost_is_made_anew(mesh: Mesh, operator: Operator) -> None:
-    words = command("bus", "sub", "tulle.v1.events.>", "--count", "2", "-o", "json")
-    async with (
-        mesh.role("identity") as teller,
-        await anyio.open_process(words, env=operator.env, stderr=subprocess.PIPE) as listener,
-    ):
+    words = ("bus", "sub", "tulle.v1.events.>", "--count", "2", "-o", "json")
+    async with mesh.role("identity") as teller, operator.started(*words) as listener:
         assert listener.stdout is not None
         output = BufferedByteReceiveStream(listener.stdout)
         for turn in range(2):
@@ -73,7 +68,8 @@ async def test_a_way_that_is_lost_is_made_anew(mesh: Mesh, operator: Operator) -
                         line = await output.receive_until(b"\n", 65536)
             if turn == 0:
                 os.kill(int(operator.pid_file.read_text()), signal.SIGTERM)
-        await listener.wait()
+        with anyio.fail_after(10):
+            await listener.wait()
     await until(lambda: not operator.forwards())
 
     assert listener.returncode == 0
@@ -138,8 +134,7 @@ async def test_what_is_missing_is_told_in_one_line(
 
 
 async def test_ctrl_c_ends_the_way_as_well(mesh: Mesh, operator: Operator) -> None:
-    words = command("bus", "sub", "tulle.v1.>")
-    async with await anyio.open_process(words, env=operator.env) as listener:
+    async with operator.started("bus", "sub", "tulle.v1.>") as listener:
         await until(operator.pid_file.exists, 20)
         listener.send_signal(signal.SIGINT)
         with anyio.fail_after(10):

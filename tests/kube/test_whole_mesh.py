@@ -62,6 +62,11 @@ def pods(cluster: WholeCluster, app: str) -> list[dict[str, Any]]:
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
+def names(cluster: WholeCluster, namespace: str) -> list[str]:
+    found: list[dict[str, Any]] = cluster.get("pods", "-n", namespace)["items"]
+    return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
 def sent(cluster: WholeCluster, app: str) -> dict[str, int]:
     """How many requests of a program got which status, as it counted itself."""
     (pod,) = pods(cluster, app)
@@ -136,6 +141,20 @@ def test_applied_again_nothing_changes(
     # kubectl sends the selector of a PodDisruptionBudget anew each time, and says `configured`.
     others = [line for line in again.splitlines() if not line.startswith("poddisruptionbudget")]
     assert [line for line in others if not line.endswith(" unchanged")] == []
+
+
+def test_no_part_lacked_a_right_or_fell(
+    cluster: WholeCluster, rotating: "subprocess.Popen[str]"
+) -> None:
+    rotating.wait(190)
+    everybody = [(where, pod) for where in ("tulle", "shop") for pod in names(cluster, where)]
+
+    for where, pod in everybody:
+        log = cluster.kubectl("logs", pod, "-n", where, "--all-containers")
+        assert not re.search("[Ff]orbidden|[Uu]nauthorized|Traceback", log), f"{pod}:\n{log}"
+        found = cluster.get("pod", pod, "-n", where)["status"]
+        states = found.get("initContainerStatuses", []) + found["containerStatuses"]
+        assert {one["name"] for one in states if one["restartCount"]} == set(), pod
 
 
 def test_all_is_well_by_tulle_check(

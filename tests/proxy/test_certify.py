@@ -224,6 +224,7 @@ async def proxy(mesh: Mesh, ours: Credentials) -> AsyncIterator[Bus]:
         tls=ours.bus_context,
         token=ours.bus_token,
         inbox_prefix=subjects.inbox(WEB),
+        says_below=subjects.SAID,
     )
     async with bus, anyio.create_task_group() as group:
         group.start_soon(ours.run, bus)

@@ -12,7 +12,7 @@ from common.names import WorkloadName
 from services.identity import credentials, nkey
 from services.identity.directory import MeshDirectory
 from services.identity.permissions import PersonRole, Role
-from tests.support.identity import Mesh, nats
+from tests.support.identity import Mesh, cluster, nats
 
 WEB = WorkloadName("shop", "web-1")
 HARMLESS = {"Nats-Expected-Last-Subject-Sequence": "9999999"}
@@ -55,26 +55,31 @@ class Intruder:
 
 
 @asynccontextmanager
-async def attacked(work: Path, **identity: object) -> AsyncIterator[Mesh]:
+async def attacked(
+    work: Path, *, clustered: bool = False, **identity: object
+) -> AsyncIterator[Mesh]:
     """A mesh with its identity service."""
-    async with nats(work) as mesh, mesh.identity(**identity):
+    async with cluster(work) if clustered else nats(work) as mesh, mesh.identity(**identity):
         yield mesh
 
 
-async def workload(mesh: Mesh, name: WorkloadName = WEB, account: str = "web") -> Intruder:
+async def workload(
+    mesh: Mesh, name: WorkloadName = WEB, account: str = "web", *, node: int = 0
+) -> Intruder:
     """The proxy of a workload, taken over."""
     errors: list[str] = []
     client = await mesh.client(
-        token=mesh.token(name, account), inbox=subjects.inbox(name), errors=errors
+        token=mesh.token(name, account), inbox=subjects.inbox(name), errors=errors, node=node
     )
     return Intruder("workload", client, errors)
 
 
-async def role(mesh: Mesh, role: Role) -> Intruder:
+async def role(mesh: Mesh, role: Role, *, node: int = 0) -> Intruder:
     """A service, taken over, or whoever stole the operator's key."""
     errors: list[str] = []
     seed = mesh.directory.user(role).seed
-    client = await mesh.client(seed=seed, inbox=subjects.role_inbox(role), errors=errors)
+    inbox = subjects.role_inbox(role)
+    client = await mesh.client(seed=seed, inbox=inbox, errors=errors, node=node)
     return Intruder(role, client, errors)
 
 
@@ -86,12 +91,15 @@ async def system(mesh: Mesh) -> Intruder:
     return Intruder("system", client, errors)
 
 
-async def person(mesh: Mesh, name: str, role: PersonRole) -> Intruder:
+async def person(mesh: Mesh, name: str, role: PersonRole, *, node: int = 0) -> Intruder:
     """A person with a folder of their own."""
     folder = mesh.work / name
-    credentials.add(mesh.directory, name, role, folder)
+    if not folder.exists():
+        credentials.add(mesh.directory, name, role, folder)
     given = MeshDirectory(folder)
     seed = given.seed(given.seed_file("person"), nkey.USER).seed
     errors: list[str] = []
-    client = await mesh.client(seed=seed, inbox=subjects.person_inbox(name), errors=errors)
+    client = await mesh.client(
+        seed=seed, inbox=subjects.person_inbox(name), errors=errors, node=node
+    )
     return Intruder(role, client, errors)

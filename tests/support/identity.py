@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -15,8 +15,9 @@ from common.clock import SystemClock
 from common.config import environment
 from common.contract import subjects
 from common.names import WorkloadName
-from common.nats_server import NatsServer
+from common.nats_server import NatsServer, free_port
 from common.x509 import bus_context
+from services.identity import nats_files
 from services.identity.bootstrap import bootstrap
 from services.identity.directory import MeshDirectory
 from services.identity.permissions import Role
@@ -27,9 +28,17 @@ from tests.support.nats import until
 class Mesh:
     """What a test needs of a running mesh: its files, its server, and ways in."""
 
-    def __init__(self, directory: MeshDirectory, server: NatsServer, work: Path) -> None:
+    def __init__(
+        self,
+        directory: MeshDirectory,
+        server: NatsServer,
+        work: Path,
+        others: Sequence[NatsServer] = (),
+    ) -> None:
         self.directory = directory
         self.server = server
+        self.servers = (server, *others)
+        """All nodes, of which tests know the first best."""
         self.work = work
         self.trust_domain = directory.bus().trust_domain
         self._logs: list[Path] = []
@@ -62,6 +71,7 @@ class Mesh:
             tls=lambda: bus_context(self.anchors_pem),
             token=lambda: token,
             inbox_prefix=subjects.inbox(workload),
+            says_below=subjects.SAID,
         )
 
     async def client(
@@ -71,6 +81,7 @@ class Mesh:
         seed: str = "",
         inbox: str = "_INBOX",
         errors: list[str] | None = None,
+        node: int = 0,
     ) -> Client:
         """A plain NATS client, such as an intruder's; what the server complains of goes to `errors`."""
         heard = [] if errors is None else errors
@@ -81,7 +92,7 @@ class Mesh:
         client = Guarded(demands_tls=True)
         try:
             await client.connect(
-                self.server.url,
+                self.servers[node].url,
                 tls=bus_context(self.anchors_pem),
                 inbox_prefix=inbox,
                 error_cb=on_error,
@@ -138,6 +149,20 @@ class Mesh:
     def identity_log(self) -> str:
         """What all identity services logged."""
         return "".join(path.read_text() for path in self._logs)
+
+
+@asynccontextmanager
+async def cluster(work: Path) -> AsyncIterator[Mesh]:
+    """As `nats`, with three nodes."""
+    nodes = [nats_files.parse_node(f"n{n}=127.0.0.1:{free_port()}:{free_port()}") for n in range(3)]
+    directory = bootstrap(work / "mesh", nodes=nodes, store_dir=work / "store")
+    async with AsyncExitStack() as stack:
+        servers = []
+        for node in nodes:
+            config = directory.node_config_file(node.name)
+            server = NatsServer(config, scheme="tls", port=node.port)
+            servers.append(await stack.enter_async_context(server))
+        yield Mesh(directory, servers[0], work, servers[1:])
 
 
 @asynccontextmanager

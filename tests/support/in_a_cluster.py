@@ -1,11 +1,14 @@
 """`tulle` as the operator of a mesh in a cluster: a real API server, a real NATS, and a way between them."""
 
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
+from anyio.abc import Process
 from click.testing import CliRunner, Result
 
 from cli import root
@@ -47,6 +50,16 @@ class Operator:
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
+
+    @asynccontextmanager
+    async def started(self, *words: str) -> AsyncIterator[Process]:
+        """It, while it runs."""
+        async with await anyio.open_process(command(*words), env=self.env) as process:
+            try:
+                yield process
+            finally:
+                if process.returncode is None:
+                    process.kill()
 
     async def quickly(self, *words: str, **more: str) -> Result:
         """The same within this process, for what starts no other: that takes a third of the time."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from common.clock import SystemClock
@@ -93,6 +94,45 @@ async def of_two_who_write_one_takes_what_the_other_wrote(world: World) -> None:
     write(two.draft.people_file, b'["two"]')
     await two.keep()
     assert (await world.held())["people.json"] == b'["two"]'
+
+
+async def two_changes_of_one_replica_are_both_kept(world: World) -> None:
+    one = await world.replica()
+    async with anyio.create_task_group() as group:
+        write(one.draft.people_file, b"[]")
+        group.start_soon(one.keep)
+        await anyio.lowlevel.checkpoint()
+        # The first is on its way by now.
+        write(one.draft.cross_file, b"")
+        await one.keep()
+
+    held = await world.held()
+    assert (held["people.json"], held["trust.cross.pem"]) == (b"[]", b"")
+    assert one.mesh.cross_file.exists()
+
+
+async def whoever_waits_while_another_s_change_is_undone_hears_of_it(world: World) -> None:
+    one, two = await world.replica(), await world.replica()
+    write(one.draft.people_file, b'["one"]')
+    await one.keep()
+    heard: list[NotKept] = []
+
+    async def keep() -> None:
+        try:
+            await two.keep()
+        except NotKept as error:
+            heard.append(error)
+
+    async with anyio.create_task_group() as group:
+        write(two.draft.people_file, b'["two"]')
+        group.start_soon(keep)
+        await anyio.lowlevel.checkpoint()
+        write(two.draft.cross_file, b"")
+        await keep()
+
+    assert len(heard) == 2
+    assert not two.draft.cross_file.exists()
+    assert "trust.cross.pem" not in await world.held()
 
 
 async def what_is_said_about_the_secret_hinders_nobody(world: World) -> None:
@@ -220,6 +260,8 @@ async def what_follows_and_is_gone_is_named(world: World) -> None:
 PROMISES: tuple[Callable[[World], Awaitable[None]], ...] = (
     a_change_is_in_force_when_it_is_durable_and_not_before,
     of_two_who_write_one_takes_what_the_other_wrote,
+    two_changes_of_one_replica_are_both_kept,
+    whoever_waits_while_another_s_change_is_undone_hears_of_it,
     what_is_said_about_the_secret_hinders_nobody,
     what_was_not_kept_is_undone,
     without_the_secret_it_goes_on_from_memory_and_changes_nothing,

@@ -49,6 +49,7 @@ class Mirror:
         self._clock = clock
         self._lock = anyio.Lock()
         self._news = anyio.Event()
+        self._undone = 0
         self._held = Stored(kind="Secret", name=layout.MESH, data={})
         self._issuer: Stored | None = None
         self._pushed: dict[str, tuple[Mapping[str, bytes], float]] = {}
@@ -104,7 +105,13 @@ class Mirror:
 
     async def keep(self) -> None:
         """Write the draft to the Secret, and then to the directory; raises NotKept, OSError."""
+        # Whatever undoes somebody's change of the draft while they wait here has undone this one, too.
+        undone = self._undone
         async with self._lock:
+            if undone != self._undone:
+                raise NotKept(
+                    f"Secret {layout.MESH}: not written: something else was not, meanwhile"
+                )
             wanted = {**self._unknown(), **layout.pack(self.draft.root)}
             if wanted == self._held.data:
                 return
@@ -155,7 +162,8 @@ class Mirror:
             if revision is None:
                 raise NotKept(f"{self._held}: changed again and again by somebody else")
         self._held = msgspec.structs.replace(self._held, data=wanted, revision=revision)
-        self._lay_out()
+        # In the draft there may be more by now.
+        self._place(self.mesh)
 
     async def _take_up(self) -> None:
         backoff = Backoff(self._clock, first=0.5, most=30.0)
@@ -193,9 +201,13 @@ class Mirror:
 
     def _lay_out(self) -> None:
         """Have both folders be what is held."""
-        for mesh in (self.draft, self.mesh):
-            layout.unpack(self._held.data, mesh.root)
-            layout.place_issuer(self._issuer.data if self._issuer else None, mesh.root)
+        self._undone += 1
+        self._place(self.draft)
+        self._place(self.mesh)
+
+    def _place(self, mesh: MeshDirectory) -> None:
+        layout.unpack(self._held.data, mesh.root)
+        layout.place_issuer(self._issuer.data if self._issuer else None, mesh.root)
 
     def _unknown(self) -> dict[str, bytes]:
         """Keys that are no files of ours: they stay."""

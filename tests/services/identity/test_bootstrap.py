@@ -178,7 +178,8 @@ def test_identity_says_plainly_what_is_wrong_with_its_directory(tmp_path: Path) 
 
     assert started() == (
         2,
-        "TULLE_DIR: not set; expected the mesh directory, such as /var/lib/tulle/mesh\n",
+        "TULLE_DIR: not set; expected the mesh directory, such as /var/lib/tulle/mesh; in"
+        " Kubernetes a folder in memory, which is filled from the Secret tulle-mesh\n",
     )
     status, told = started(TULLE_DIR=str(tmp_path), TULLE_LEAF_SECONDS="1")
     assert (status, "TULLE_LEAF_SECONDS='1'" in told) == (2, True)

@@ -18,7 +18,7 @@ SERVER = nkey.generate(nkey.SERVER)
 USER = nkey.generate(nkey.USER)
 PERSON = nkey.generate(nkey.USER)
 OURS, THEIRS, NOBODY_S = xkey.generate(), xkey.generate(), xkey.generate()
-SOME = Permissions(publish=("a",), subscribe=("b.>",), not_subscribe=("> *",), answers=True)
+SOME = Permissions(publish=("a",), subscribe=("b.>",), not_subscribe=("> *",))
 
 
 def spell(value: object) -> str:
@@ -155,7 +155,7 @@ def test_who_signed_the_server_s_nonce_is_known() -> None:
 def test_a_yes_for_a_time_says_when_it_ends() -> None:
     knock = read(question())
     answer = claims_of(
-        callout.admit(knock, ACCOUNT, "_/ada", SOME, NOW, NOW + 60).decode(), ACCOUNT
+        callout.admit(knock, ACCOUNT, "_/ada", SOME, NOW, NOW + 60, into="READER").decode(), ACCOUNT
     )
 
     nats = answer["nats"]
@@ -165,20 +165,20 @@ def test_a_yes_for_a_time_says_when_it_ends() -> None:
 
 def test_a_yes_carries_the_permissions_and_never_ends() -> None:
     knock = read(question())
-    answer = claims_of(callout.admit(knock, ACCOUNT, "shop/web", SOME, NOW).decode(), ACCOUNT)
+    admitted = callout.admit(knock, ACCOUNT, "shop/web", SOME, NOW, into="WORKLOADS")
+    answer = claims_of(admitted.decode(), ACCOUNT)
 
     assert answer["aud"] == SERVER.public
     assert answer["sub"] == USER.public
     nats = answer["nats"]
     assert isinstance(nats, dict)
     user = claims_of(nats["jwt"], ACCOUNT)
-    assert (user["sub"], user["aud"], user["name"]) == (USER.public, "MESH", "shop/web")
+    assert (user["sub"], user["aud"], user["name"]) == (USER.public, "WORKLOADS", "shop/web")
     assert "exp" not in user
     may = user["nats"]
     assert isinstance(may, dict)
     assert may["pub"] == {"allow": ["a"]}
     assert may["sub"] == {"allow": ["b.>"], "deny": ["> *"]}
-    assert may["resp"]["max"] == 1
 
 
 def test_a_no_says_nothing_of_the_reason() -> None:

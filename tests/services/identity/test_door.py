@@ -188,17 +188,19 @@ async def test_permissions_outlive_the_leaf(tmp_path: Path) -> None:
 
 
 ALLOWED = (
-    "tulle.v1.metrics.shop.web-1",
-    "tulle.v1.ack.shop.web-1",
-    "tulle.v1.lifecycle.shop.web-1.ready",
-    "tulle.v1.events.proxy.shop.web-1.ejected",
+    "$JS.ACK.tulle.v1.metrics.shop.web-1",
+    "$JS.ACK.tulle.v1.ack.shop.web-1",
+    "$JS.ACK.tulle.v1.lifecycle.shop.web-1.ready",
+    "$JS.ACK.tulle.v1.events.proxy.shop.web-1.ejected",
     "tulle.v1.identity.certify.shop.web.web-1",
     "$JS.API.DIRECT.GET.tulle_state.put.v1.discovery.address.10-0-0-1",
     "$JS.API.DIRECT.GET.tulle_state.put.v1.mesh.trust",
     "$JS.API.DIRECT.GET.tulle_workloads.put.v1.workload.shop.web-1",
 )
 NOT_TO_SAY = (
+    "tulle.v1.metrics.shop.web-1",
     "tulle.v1.metrics.shop.books",
+    "$JS.ACK.tulle.v1.metrics.shop.books",
     "tulle.v1.ack.shop.web-2",
     "tulle.v1.lifecycle.shop.books.draining",
     "tulle.v1.lifecycle.shop.web-1.gone",

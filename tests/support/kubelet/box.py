@@ -1,4 +1,7 @@
-"""`python -m tests.support.kubelet.box FILE`: become the container that the file describes."""
+"""`python -m tests.support.kubelet.box FILE DESCRIPTOR`: become the container that the file describes.
+
+The descriptor is closed at the moment when that has happened.
+"""
 
 import os
 import socket
@@ -68,4 +71,5 @@ def become(box: Box) -> None:
 
 
 if __name__ == "__main__":
+    os.set_inheritable(int(sys.argv[2]), False)
     become(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Box))

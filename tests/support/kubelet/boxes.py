@@ -1,13 +1,20 @@
-"""A container's specification, and its pod's, as the box that a process becomes."""
+"""A container's specification, and its pod's, as the box that a process becomes; and that process."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import msgspec
+from anyio.abc import Process
+
 from tests.support.kubelet.box import Box, Mount
 from tests.support.kubelet.objects import NotYetError, Pod
 from tests.support.kubelet.values import expanded
-from tests.support.roots import SEARCH
+from tests.support.roots import ROOT, SEARCH
 
 # What `docker run` gives to root.
 USUAL = (
@@ -61,6 +68,36 @@ def boxed(
         escalates=bool(context.get("allowPrivilegeEscalation", True)),
         folder=spec.get("workingDir", "/"),
     )
+
+
+async def spawn(box: Box, netns: str, log: Path) -> Process:
+    """The process that is in the box by now, in this network namespace; what it says is appended to `log`."""
+    become, become_by = os.pipe()
+    me = [sys.executable, "-m", "tests.support.kubelet.box", str(_written(box)), str(become_by)]
+    enter = ["nsenter", f"--net=/run/netns/{netns}", "--", "unshare", "--mount", "--uts"]
+    try:
+        with log.open("ab") as out:
+            process = await anyio.open_process(
+                [*enter, *me],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=ROOT,
+                start_new_session=True,
+                pass_fds=[become_by],
+            )
+        os.close(become_by)
+        # It is closed when the program takes the box's place; until then hooks would run elsewhere.
+        await anyio.wait_readable(become)
+    finally:
+        os.close(become)
+    return process
+
+
+def _written(box: Box) -> Path:
+    file = Path(f"{box.root}.json")
+    file.write_bytes(msgspec.json.encode(box))
+    return file
 
 
 def _mount(mount: dict[str, Any], volume: Callable[[str], Path]) -> Mount:

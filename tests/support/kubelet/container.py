@@ -3,21 +3,19 @@
 import contextlib
 import signal
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
 from anyio.abc import Process
 
 from common.clock import SystemClock
 from tests.support.kubelet import probes
 from tests.support.kubelet.box import Box
+from tests.support.kubelet.boxes import spawn
 from tests.support.kubelet.objects import NotYetError
-from tests.support.roots import ROOT
 
 FIRST_BACKOFF, MOST_BACKOFF = 0.5, 5.0
 """Seconds until a container that ended is run again; a kubelet begins with ten."""
@@ -119,18 +117,7 @@ class Container:
         except NotYetError as error:
             self._set(waiting="CreateContainerConfigError", message=str(error))
             return
-        me = [sys.executable, "-m", "tests.support.kubelet.box", str(_written(box))]
-        enter = ["nsenter", f"--net=/run/netns/{self._netns}", "--", "unshare", "--mount", "--uts"]
-        with self.log.open("ab") as log:
-            process = await anyio.open_process(
-                [*enter, *me],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-                start_new_session=True,
-            )
-        self._process = process
+        process = self._process = await spawn(box, self._netns, self.log)
         self._set(waiting="", message="", running=True, began=now())
         async with anyio.create_task_group() as group:
             group.start_soon(self._look)
@@ -143,8 +130,8 @@ class Container:
 
     async def _look(self) -> None:
         """Start-up hook and probes, while it runs."""
-        await self._hook(self.spec.get("lifecycle", {}).get("postStart", {}))
-        if not await self._starts_up():
+        started = await self._hook(self.spec.get("lifecycle", {}).get("postStart", {}))
+        if not (started and await self._starts_up()):
             await self._end(GRACE)
             return
         self._set(started=True)
@@ -199,11 +186,12 @@ class Container:
         ports = {p["name"]: p["containerPort"] for p in self.spec.get("ports", ()) if "name" in p}
         return await probes.passes(probe, self._address, ports, self.execute)
 
-    async def _hook(self, hook: dict[str, Any]) -> None:
+    async def _hook(self, hook: dict[str, Any]) -> bool:
         if command := hook.get("exec"):
-            await self.execute(command["command"])
-        elif pause := hook.get("sleep"):
+            return await self.execute(command["command"])
+        if pause := hook.get("sleep"):
             await anyio.sleep(pause["seconds"])
+        return True
 
     async def _end(self, grace: float) -> None:
         """SIGTERM, and SIGKILL when its time is over."""
@@ -221,9 +209,3 @@ class Container:
         for name, value in values.items():
             setattr(self, name, value)
         self._changed()
-
-
-def _written(box: Box) -> Path:
-    file = Path(f"{box.root}.json")
-    file.write_bytes(msgspec.json.encode(box))
-    return file

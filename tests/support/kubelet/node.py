@@ -1,6 +1,5 @@
 """The node: follows the API, gives pods a place, and lets those that are its own live."""
 
-import base64
 import logging
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.support.kubelet.objects import (
     Pod,
     Service,
     Slice,
+    contents,
 )
 from tests.support.kubelet.pod import PodRun
 from tests.support.kubelet.values import environment
@@ -87,7 +87,9 @@ class Node:
         for event in events:
             if isinstance(event, Seen):
                 meta = event.object.metadata
-                self._held[event.kind, meta.namespace, meta.name] = _contents(event)
+                self._held[event.kind, meta.namespace, meta.name] = contents(
+                    event.kind, event.object
+                )
             elif isinstance(event, Gone):
                 self._held.pop((event.kind, event.namespace, event.name), None)
         self._contents.set()
@@ -212,14 +214,6 @@ def _remember(held: dict[tuple[str, str], Any], events: list[Any]) -> None:
             held[meta.namespace, meta.name] = event.object
         elif isinstance(event, Gone):
             held.pop((event.namespace, event.name), None)
-
-
-def _contents(event: Seen[Data]) -> dict[str, bytes]:
-    data = event.object
-    binary = {key: base64.b64decode(text) for key, text in data.binary_data.items()}
-    if event.kind == "Secret":
-        return {key: base64.b64decode(text) for key, text in data.data.items()}
-    return binary | {key: text.encode() for key, text in data.data.items()}
 
 
 def _named(pod: Pod, kind: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the kubelet reads of the API's objects."""
 
+import base64
 from typing import Any
 
 import msgspec
@@ -54,6 +55,14 @@ SECRETS = Kind(name="Secret", plural="secrets", model=Data)
 MAPS = Kind(name="ConfigMap", plural="configmaps", model=Data)
 SERVICES = Kind(name="Service", plural="services", model=Service)
 SLICES = Kind(name="EndpointSlice", api="discovery.k8s.io/v1", plural="endpointslices", model=Slice)
+
+
+def contents(kind: str, data: Data) -> dict[str, bytes]:
+    """What a Secret or ConfigMap holds."""
+    binary = data.data if kind == "Secret" else data.binary_data
+    plain = {} if kind == "Secret" else data.data
+    found = {key: base64.b64decode(text) for key, text in binary.items()}
+    return found | {key: text.encode() for key, text in plain.items()}
 
 
 class NotYetError(Exception):
