@@ -1,6 +1,6 @@
 """The proxies of a namespace: who should have one and has none, and how those are that are there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from cli.kube import Json, Thing
 from cli.leaves import Row
 from common.contract import subjects
 from common.contract.events import Ack
-from services.injector.annotations import ENABLED, INJECT
+from services.injector.annotations import ENABLED, INJECT, with_label
 from services.injector.decide import PROXY, QUIET, Verdict, decide, listing, mapping
 from services.injector.inject import MESHED
 
@@ -31,7 +31,7 @@ async def namespaces(context: Context) -> list[str]:
     found = {row.workload.partition("/")[0] for row in (await context.leaves()).rows}
     if context.way.cluster:
         for one in await context.all("/api/v1/namespaces", Thing):
-            if one.metadata.annotations.get(INJECT) == ENABLED:
+            if _annotated(one).get(INJECT) == ENABLED:
                 found.add(one.metadata.name)
         found |= {pod.metadata.namespace for pod in await context.all(_MESHED_PODS, Thing)}
     return sorted(found)
@@ -46,12 +46,16 @@ def proxies(namespace: str, *, in_cluster: bool) -> Group:
     return Group(f"proxies in {namespace}", tuple(checks))
 
 
+def _annotated(namespace: Thing) -> Mapping[str, str]:
+    return with_label(namespace.metadata.annotations, namespace.metadata.labels)
+
+
 async def _pods(namespace: str, context: Context) -> list[tuple[Json, Verdict]]:
     """The pods that run, or should, and whether they want a proxy."""
     home = await context.there(f"/api/v1/namespaces/{namespace}", Thing, f"namespace {namespace}")
     pods = await context.all(f"/api/v1/namespaces/{namespace}/pods", dict[str, Any])
     return [
-        (pod, decide(pod, home.metadata.annotations))
+        (pod, decide(pod, _annotated(home)))
         for pod in pods
         if mapping(pod.get("status")).get("phase") not in _OVER
         and "deletionTimestamp" not in pod["metadata"]

@@ -74,6 +74,13 @@ WITHOUT_EFFECT = {
 _PORTS = ("inbound_port", "outbound_port", "admin_port")
 
 
+def with_label(annotations: Mapping[str, str], labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The annotations of an object; its label `tulle.dev/inject` counts if there is no such annotation."""
+    if INJECT in labels and INJECT not in annotations:
+        return {**annotations, INJECT: labels[INJECT]}
+    return annotations
+
+
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """What annotations come to."""
 

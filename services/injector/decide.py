@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from services.injector.annotations import DISABLED, ENABLED, INJECT
+from services.injector.annotations import DISABLED, ENABLED, INJECT, with_label
 
 Reason = Literal[
     "injection_enable_annotation_absent",
@@ -104,9 +104,10 @@ def containers(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from listing(spec.get("containers"))
 
 
-def annotations(pod: Mapping[str, Any]) -> Mapping[str, str]:
-    """A pod's annotations; none if it has none."""
-    return mapping(mapping(pod.get("metadata")).get("annotations"))
+def annotations(thing: Mapping[str, Any]) -> Mapping[str, str]:
+    """What a pod or a namespace is annotated with, or labelled: see `with_label`."""
+    metadata = mapping(thing.get("metadata"))
+    return with_label(mapping(metadata.get("annotations")), mapping(metadata.get("labels")))
 
 
 def mapping(value: object) -> Mapping[str, Any]:

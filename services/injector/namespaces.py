@@ -9,13 +9,14 @@ from common.errors import KubernetesRefused
 from common.kube.client import Client
 from common.kube.objects import Kind, Meta, Seen
 from common.kube.watch import Watch
-from services.injector.annotations import INJECT, PREFIX
+from services.injector.annotations import INJECT, PREFIX, with_label
 
 _NOT_FOUND = 404
 
 
 class _Metadata(Meta, frozen=True, rename="camel"):
     annotations: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -25,8 +26,8 @@ class Namespace(msgspec.Struct, frozen=True):
 
     @property
     def ours(self) -> dict[str, str]:
-        """The annotations that are for us."""
-        everything = self.metadata.annotations or {}
+        """The annotations that are for us, or the label."""
+        everything = with_label(self.metadata.annotations or {}, self.metadata.labels or {})
         return {k: v for k, v in everything.items() if k == INJECT or k.startswith(PREFIX)}
 
 

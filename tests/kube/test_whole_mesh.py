@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,13 +68,14 @@ def names(cluster: WholeCluster, namespace: str) -> list[str]:
     return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
-def sent(cluster: WholeCluster, app: str) -> dict[str, int]:
-    """How many requests of a program got which status, as it counted itself."""
+def sent(cluster: WholeCluster, app: str) -> Counter[str]:
+    """How many requests of a program got which status, as it counted itself so far."""
     (pod,) = pods(cluster, app)
     log = cluster.kubectl("logs", "-n", "shop", pod["metadata"]["name"], "-c", app)
+    if not log:
+        return Counter()
     (tally,) = json.loads(log.splitlines()[-1])["sent"].values()
-    statuses: dict[str, int] = tally["statuses"]
-    return statuses
+    return Counter(tally["statuses"])
 
 
 def test_the_guide_has_five_commands_that_lead_to_figures(

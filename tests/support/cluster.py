@@ -206,6 +206,10 @@ class Cluster:
         """End both, and remove their files."""
         for name in ("kube-apiserver", "etcd"):
             self._stop(name)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove all files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, name: str, *args: str, program: str = "") -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,9 @@ class WholeCluster(Cluster):
         self.until(lambda: "Ready" in self.kubectl("get", "nodes"), "node")
 
     def close(self) -> None:
-        """End it all, and remove its files."""
-        for name in ("kubelet", "kube-controller-manager"):
+        """End what acts; what it has started ends with the namespaces, and only then are files removed."""
+        for name in ("kubelet", "kube-controller-manager", "kube-apiserver", "etcd"):
             self._stop(name)
-        super().close()
 
     def get(self, *words: str) -> Any:
         """What `kubectl get` has to say, as JSON."""
@@ -130,8 +129,9 @@ def whole_cluster() -> Iterator[WholeCluster]:
     programs = assets("kube-controller-manager")
     if programs is None:
         pytest.skip(HOW)
-    with hosts(users=True) as namespaces:
+    with ExitStack() as last, hosts(users=True) as namespaces:
         running = WholeCluster(programs, namespaces)
+        last.callback(running.remove)
         try:
             running.start()
             yield running

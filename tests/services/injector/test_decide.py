@@ -35,6 +35,15 @@ def test_the_pods_annotation_wins_over_its_namespaces(
     assert decide(a_pod(own), above).skip == skip
 
 
+def test_a_label_counts_where_there_is_no_annotation() -> None:
+    labelled = a_pod()
+    labelled["metadata"]["labels"] = {INJECT: "disabled"}
+
+    assert decide(labelled, {INJECT: "enabled"}).skip == "injection_disable_annotation_present"
+    labelled["metadata"]["annotations"] = {INJECT: "enabled"}
+    assert decide(labelled, {}).skip is None
+
+
 def test_a_value_that_is_none_is_told_with_where_it_stands() -> None:
     verdict = decide(a_pod(), {INJECT: "ingress"})
 

@@ -37,6 +37,19 @@ async def test_annotations_are_followed_and_others_are_not_kept() -> None:
             group.cancel_scope.cancel()
 
 
+async def test_a_namespace_may_be_labelled_instead() -> None:
+    async with kube_api() as (api, access), Client(access) as client:
+        labelled = {"name": "shop", "namespace": "", "labels": {"tulle.dev/inject": "enabled"}}
+        api.put(PATH, {"metadata": labelled})
+        namespaces = Namespaces(client)
+        async with anyio.create_task_group() as group:
+            group.start_soon(namespaces.run)
+            await until(lambda: namespaces.loaded)
+
+            assert await namespaces.annotations("shop") == {"tulle.dev/inject": "enabled"}
+            group.cancel_scope.cancel()
+
+
 async def test_one_that_is_not_known_is_asked_for() -> None:
     async with kube_api() as (api, access), Client(access) as client:
         namespaces = Namespaces(client)
