@@ -75,7 +75,8 @@ class Pods:
 
         Raises KubernetesUnavailable if that cannot be told now.
         """
-        pod = await self._get(who.workload)
+        async with self._limit:
+            pod = await self._get(who.workload)
         if pod is None:
             raise InvalidToken(f"pod {who.workload}: is not there any more")
         if pod.metadata.uid != who.evidence:
@@ -106,26 +107,32 @@ class Pods:
 
     async def _present(self, identity: Identity, workload: WorkloadName) -> Pod | None:
         """The pod; None if that cannot be told now, or it may be something else than a pod."""
-        if self._clock.monotonic() < self._away_until:
+        if self._is_away():
             return None
-        try:
-            pod = await self._get(workload)
-        except KubernetesUnavailable as error:
-            self._away_until = self._clock.monotonic() + AWAY_SECONDS
-            log.warning("pods are taken to be there", extra=fields(error=str(error)))
-            return None
+        # Waiting for others who ask says nothing of the API: whoever makes many ask would be believed.
+        async with self._limit:
+            if self._is_away():
+                return None
+            try:
+                pod = await self._get(workload)
+            except KubernetesUnavailable as error:
+                self._away_until = self._clock.monotonic() + AWAY_SECONDS
+                log.warning("pods are taken to be there", extra=fields(error=str(error)))
+                return None
         if pod is not None:
             _check(pod, identity, workload)
         elif not self._others:
             raise InvalidToken(f"pod {workload}: is not there any more")
         return pod
 
+    def _is_away(self) -> bool:
+        return self._clock.monotonic() < self._away_until
+
     async def _get(self, workload: WorkloadName) -> Pod | None:
         path = f"{api_path('v1', workload.namespace)}/pods/{workload.name}"
         try:
             with anyio.fail_after(SECONDS):
-                async with self._limit:
-                    return await self._client.call("GET", path, Pod)
+                return await self._client.call("GET", path, Pod)
         except TimeoutError:
             raise KubernetesUnavailable(f"GET {path}: no answer within {SECONDS:g} s") from None
         except KubernetesRefused as error:

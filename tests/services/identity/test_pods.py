@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
 import pytest
 
 from common.clock import ManualClock
@@ -12,6 +13,7 @@ from common.errors import InvalidToken, KubernetesUnavailable
 from common.kube.client import Client
 from common.names import Identity, WorkloadName
 from services.identity.attest import Attested
+from services.identity.cluster import pods
 from services.identity.cluster.pods import AWAY_SECONDS, Living, Pods
 from tests.support.kube_api import KubeApi, kube_api
 
@@ -118,6 +120,35 @@ async def test_gone_is_only_a_pod_that_is_known_not_to_be_there_or_to_have_ended
         assert not await here.pods.is_gone(WEB)
     async with world(others=True) as here:
         assert not await here.pods.is_gone(WEB)
+
+
+class Slow(Client):
+    """An API that takes a tenth of a second for each answer."""
+
+    async def ask(self, *given: Any, **more: Any) -> bytes:
+        await anyio.sleep(0.1)
+        return await super().ask(*given, **more)
+
+
+async def test_whoever_asks_too_much_is_not_believed_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pods, "CONCURRENCY", 1)
+    monkeypatch.setattr(pods, "SECONDS", 0.7)
+    refused: list[InvalidToken] = []
+    async with kube_api() as (_, access), Slow(access) as client:
+        known = pods.Pods(client, ManualClock(), others=False)
+
+        async def knock() -> None:
+            with pytest.raises(InvalidToken, match="is not there any more") as refusal:
+                await known.check_leaf(PROOF)
+            refused.append(refusal.value)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(12):
+                group.start_soon(knock)
+
+    assert len(refused) == 12
 
 
 async def test_while_the_api_is_away_leaves_are_believed_and_nobody_waits_for_it() -> None:
