@@ -106,11 +106,9 @@ def test_every_edge_of_the_application_is_secured(
     cluster: WholeCluster, rotating: "subprocess.Popen[str]"
 ) -> None:
     def secured() -> bool:
-        rows = asked(cluster, "tulle edges --window 10s")
-        found = {(row["source"], row["target"]): row for row in rows}
-        return found.keys() >= EDGES and all(
-            found[edge]["mtls"] and found[edge]["figures"]["requests"] for edge in EDGES
-        )
+        # What was asked before there were proxies on both ends is an edge of its own.
+        rows = [row for row in asked(cluster, "tulle edges") if row["mtls"]]
+        return {(r["source"], r["target"]) for r in rows if r["figures"]["requests"]} >= EDGES
 
     cluster.until(secured, "edges are secured")
 
