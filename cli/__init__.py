@@ -12,6 +12,7 @@ borrowed   some files of a mesh directory, also of one in a cluster
 kube       questions to the Kubernetes API
 output     tables and JSON, with nothing in them that could command a terminal
 answers    asks telemetry, once or again and again
+watching   watches a rotation
 listening  hears a subject
 running    which services run, who leads, what everybody acknowledges
 
@@ -19,6 +20,8 @@ stat       tulle stat       how workloads and services did
 edges      tulle edges      who talked to whom
 bus        tulle bus        what is said on the bus
 people                      … and who may use it by name
+bus_keys                    … how old its keys are, and others in their place
+bus_keys_run                … and what that asks
 identity   tulle identity   which certificate each workload has
 leaves     what identity knows of them
 check      tulle check      is everything as it should be?

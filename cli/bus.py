@@ -1,4 +1,4 @@
-"""`tulle bus`: what is said on the bus, as it is said; and who may use it by name."""
+"""`tulle bus`: what is said on the bus, as it is said; who may use it by name; and its keys."""
 
 import re
 import sys
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from cli.bus_keys import keys, rotate
 from cli.options import Duration, mesh_option, output_option
 from cli.people import user, users
 
@@ -17,11 +18,13 @@ _DAY = 86_400.0
 @click.group()
 @mesh_option()
 def bus() -> None:
-    """Listen to what the mesh says, and say who else may. docs/subjects.md lists every subject."""
+    """Listen to what the mesh says, say who else may, replace keys. docs/subjects.md lists every subject."""
 
 
 bus.add_command(user)
 bus.add_command(users)
+bus.add_command(keys)
+bus.add_command(rotate)
 
 
 @bus.command()

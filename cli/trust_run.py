@@ -1,28 +1,16 @@
 """Asks identity about trust, and watches a rotation."""
 
-from typing import TypeVar
-
-import anyio
 import click
-import msgspec
 
 from cli.durations import spell
 from cli.mesh import named_mesh, operator_bus, run
 from cli.output import console, json, note, table
-from common.bus import Bus
+from cli.watching import ask, watched
 from common.clock import SystemClock
 from common.contract import subjects
 from common.contract.identity import Rotation, TrustChange, TrustQuestion
-from common.contract.topic import Question
-from common.errors import BusUnavailable
-
-Q = TypeVar("Q", bound=msgspec.Struct)
-A = TypeVar("A", bound=msgspec.Struct)
 
 COLUMNS = ("NAME", "WAITED", "WHY")
-_ANSWER_SECONDS = 20.0
-_LOOK_SECONDS = 0.5
-_LAST_SECONDS = 10.0
 _SHORT = 16
 _MEANING = {
     "steady": "no rotation is under way",
@@ -38,7 +26,7 @@ def ask_status(*, as_json: bool) -> None:
 
     async def once() -> Rotation:
         async with operator_bus(mesh) as bus:
-            return await _ask(bus, subjects.trust_status(), TrustQuestion())
+            return await ask(bus, subjects.trust_status(), TrustQuestion())
 
     show(run(once), as_json=as_json)
 
@@ -49,7 +37,7 @@ def take(change: TrustChange, *, as_json: bool) -> None:
 
     async def once() -> Rotation:
         async with operator_bus(mesh) as bus:
-            return await _ask(bus, subjects.trust_change(), change)
+            return await ask(bus, subjects.trust_change(), change)
 
     show(run(once), as_json=as_json)
 
@@ -60,9 +48,14 @@ def rotate(change: TrustChange, patience: float, *, as_json: bool) -> int:
 
     async def watch() -> tuple[Rotation, bool]:
         async with operator_bus(mesh) as bus:
-            before = await _ask(bus, subjects.trust_status(), TrustQuestion())
-            await _ask(bus, subjects.trust_change(), change)
-            return await watched(bus, before.completed, patience)
+            before = await ask(bus, subjects.trust_status(), TrustQuestion())
+            await ask(bus, subjects.trust_change(), change)
+            return await watched(
+                lambda: ask(bus, subjects.trust_status(), TrustQuestion()),
+                _line,
+                lambda now: now.completed > before.completed and now.phase == "steady",
+                patience,
+            )
 
     last, done = run(watch)
     show(last, as_json=as_json)
@@ -71,40 +64,6 @@ def rotate(change: TrustChange, patience: float, *, as_json: bool) -> int:
         return 0
     _explain(last, patience)
     return 1
-
-
-async def watched(bus: Bus, completed: int, patience: float) -> tuple[Rotation, bool]:
-    """Watch until one more than `completed` rotations are; or until nothing moved for `patience` seconds.
-
-    Says how it is then, and whether it is done. Raises BusUnavailable if there was no answer for so long.
-    """
-    seen: tuple[str, frozenset[str]] | None = None
-    moved = SystemClock.monotonic()
-    left: frozenset[str] = frozenset()
-    while True:
-        try:
-            now = await _ask(bus, subjects.trust_status(), TrustQuestion())
-        except BusUnavailable:
-            # The next replica of identity goes on in a few seconds.
-            if SystemClock.monotonic() - moved > patience:
-                raise
-            await anyio.sleep(_LOOK_SECONDS)
-            continue
-        waiting = frozenset(one.name for one in now.waiting)
-        if now.completed > completed and now.phase == "steady":
-            # Everybody says once more what is in force, now that nothing is under way.
-            if waiting <= left or SystemClock.monotonic() - moved > _LAST_SECONDS:
-                return now, True
-            await anyio.sleep(_LOOK_SECONDS)
-            continue
-        left = frozenset(now.left_behind)
-        if (now.phase, waiting) != seen:
-            moved = SystemClock.monotonic()
-            seen = now.phase, waiting
-            note(_line(now))
-        if SystemClock.monotonic() - moved > patience:
-            return now, False
-        await anyio.sleep(_LOOK_SECONDS)
 
 
 def show(rotation: Rotation, *, as_json: bool) -> None:
@@ -128,13 +87,6 @@ def show(rotation: Rotation, *, as_json: bool) -> None:
     if rotation.waiting:
         rows = [(one.name, _age(now - one.since), one.why) for one in rotation.waiting]
         console().print(table(COLUMNS, rows))
-
-
-async def _ask(bus: Bus, question: Question[Q, A], message: Q) -> A:
-    try:
-        return await bus.request(question, message, timeout=_ANSWER_SECONDS)
-    except BusUnavailable as error:
-        raise BusUnavailable(f"{error}; is identity running?") from None
 
 
 def _line(rotation: Rotation) -> str:

@@ -31,7 +31,7 @@ class Entry:
     anchors: Callable[[], str]
     """Whom NATS is believed by, PEM, read afresh."""
     anchors_from: str
-    seed: str
+    seed: Callable[[], str]
     inbox: str
     trust_domain: str
     """Empty if that is not known."""
@@ -59,12 +59,14 @@ async def entry(way: Way) -> AsyncIterator[Entry]:
 def _of_directory(mesh: MeshDirectory) -> Entry:
     where = mesh.bus()
     person = where.person
+    own = mesh.seed_file("person" if person else "operator")
+    mesh.seed(own, nkey.USER)
     return Entry(
         servers=where.servers,
         where=", ".join(where.servers),
         anchors=mesh.anchors_pem,
         anchors_from=str(mesh.anchors_file),
-        seed=mesh.seed(mesh.seed_file("person" if person else "operator"), nkey.USER).seed,
+        seed=lambda: mesh.seed(own, nkey.USER).seed,
         inbox=subjects.person_inbox(person) if person else subjects.role_inbox("operator"),
         trust_domain=where.trust_domain,
     )
@@ -81,7 +83,7 @@ async def _of_cluster(way: Way) -> Entry:
         where=server,
         anchors=lambda: pem,
         anchors_from=f"{cluster}: ConfigMap tulle-trust",
-        seed=seed,
+        seed=lambda: seed,
         inbox=subjects.role_inbox("operator"),
         trust_domain="",
     )

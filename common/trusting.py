@@ -104,12 +104,20 @@ def trusting_file(path: str) -> Trusting:
     return trusting
 
 
-def seed(path: str) -> str:
-    """The nkey seed in the file of `TULLE_NKEY_FILE`; raises InvalidSettings, which shows none of it."""
-    found = _read(path, "TULLE_NKEY_FILE").strip()
-    if not found.startswith("SU"):
-        raise InvalidSettings(f"TULLE_NKEY_FILE={path!r}: expected an nkey user seed: SU…")
-    return found
+def seed(path: str) -> Callable[[], str]:
+    """What reads the nkey seed in the file of `TULLE_NKEY_FILE`, afresh each time: it may be replaced.
+
+    Raises InvalidSettings, which shows none of it, now or then.
+    """
+
+    def read() -> str:
+        found = _read(path, "TULLE_NKEY_FILE").strip()
+        if not found.startswith("SU"):
+            raise InvalidSettings(f"TULLE_NKEY_FILE={path!r}: expected an nkey user seed: SU…")
+        return found
+
+    read()
+    return read
 
 
 def _read(path: str, variable: str) -> str:

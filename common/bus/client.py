@@ -35,8 +35,8 @@ _LEAVE_SECONDS = 7.0
 class Bus:
     """A connection to NATS for as long as the context lasts, made in the background and for ever again.
 
-    Entering waits for nothing. `tls` and `token` are asked afresh for each connection. What is published
-    is said below `says_below`, and heard without it (see subjects.SAID). While there is no
+    Entering waits for nothing. `tls`, `token` and `nkey_seed` are asked afresh for each connection. What is
+    published is said below `says_below`, and heard without it (see subjects.SAID). While there is no
     connection: what is published is dropped (and counted), what is asked raises BusUnavailable, and
     what was listened to, served or followed goes on by itself once it is back.
     """
@@ -48,7 +48,7 @@ class Bus:
         name: str,
         tls: Callable[[], ssl.SSLContext] | None = None,
         token: Callable[[], str] | None = None,
-        nkey_seed: str | None = None,
+        nkey_seed: Callable[[], str] | None = None,
         inbox_prefix: str = "_INBOX",
         says_below: str = "",
         clock: Clock | None = None,
@@ -152,6 +152,10 @@ class Bus:
     async def ask(self, subject: str, payload: bytes, *, timeout: float = 2.0) -> bytes:
         """Ask with raw bytes, for APIs that are not ours; raises BusUnavailable."""
         return (await self.connection.request(subject, payload, timeout=timeout)).data
+
+    async def say(self, subject: str, payload: bytes, *, reply: str = "") -> bool:
+        """Say it with raw bytes, for APIs that are not ours; as `publish`."""
+        return await self.connection.publish(subject, payload, reply=reply)
 
     async def ask_all(
         self, subject: str, payload: bytes, *, timeout: float = 2.0, quiet: float = 0.5

@@ -100,3 +100,57 @@ class TrustChange(msgspec.Struct, frozen=True, kw_only=True):
     """Who is not waited for from now on, in this rotation."""
     distrust: bool = False
     """The old anchor's key may be known to others: it vouches for nothing, and opens no door afterwards."""
+
+
+KeyKind = Literal["services", "account", "callout", "tokens"]
+"""Keys of the bus that are replaced together: the nkeys of services, the mesh's operator and of identity in
+NATS's system account; what signs who is admitted; what opens NATS's questions; what signs join tokens."""
+
+
+class KeyAge(msgspec.Struct, frozen=True, kw_only=True):
+    """Since when there are the keys of a kind."""
+
+    kind: KeyKind
+    since: float
+    """Seconds since the epoch."""
+
+
+class KeyRotation(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a rotation of the bus's own keys is. Nothing secret: keys lie in the mesh directory."""
+
+    phase: RotationPhase = "steady"
+    """`added`: NATS is to admit by new keys as well; `switched`: they lie where the old ones did; `removed`:
+    NATS is to admit by them alone."""
+    since: float = 0.0
+    """When this phase began, seconds since the epoch."""
+    what: tuple[KeyKind, ...] = ()
+    """Which keys are replaced; empty when nothing is under way."""
+    back: bool = False
+    """The old keys take the place of the new ones again."""
+    keys: tuple[KeyAge, ...] = ()
+    left_behind: tuple[str, ...] = ()
+    """Who is not waited for."""
+    waiting: tuple[Waiting, ...] = ()
+    """Services, by name, and nodes of NATS."""
+    trouble: str = ""
+    """What else it waits for; empty if nothing."""
+    completed: int = 0
+    """Rotations that were completed in this mesh directory."""
+
+
+class KeysQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """How is it?"""
+
+
+class KeysChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Replace keys of the bus; goes on with what is under way: only an operator may ask for that."""
+
+    what: tuple[KeyKind, ...] = ()
+    """Empty: services and tokens, or what is under way. Another account or callout key NATS takes at its start
+    only: the rotation waits until each server was restarted."""
+    back: bool = False
+    """Let the old ones take the place of the new ones again."""
+    leave_behind: tuple[str, ...] = ()
+    """Who is not waited for from now on, in this rotation."""
+    distrust: bool = False
+    """The old keys may be known to others: join tokens that were signed with the old one are worthless."""

@@ -13,6 +13,9 @@ from common.contract.events import Ack, Event, Learned, Lifecycle, Phase
 from common.contract.identity import (
     CertifyReply,
     CertifyRequest,
+    KeyRotation,
+    KeysChange,
+    KeysQuestion,
     Rotation,
     TrustBundle,
     TrustChange,
@@ -87,6 +90,16 @@ def trust_status() -> Question[TrustQuestion, Rotation]:
 def trust_change() -> Question[TrustChange, Rotation]:
     """Ask identity for a step of a rotation; the bus lets only operators ask."""
     return Question("tulle.v1.identity.trust.change", TrustChange, Rotation)
+
+
+def keys_status() -> Question[KeysQuestion, KeyRotation]:
+    """Ask identity how old the keys of the bus are, and how far a rotation of them is."""
+    return Question("tulle.v1.identity.keys.status", KeysQuestion, KeyRotation)
+
+
+def keys_change() -> Question[KeysChange, KeyRotation]:
+    """Ask identity to replace keys of the bus; the bus lets only operators ask."""
+    return Question("tulle.v1.identity.keys.change", KeysChange, KeyRotation)
 
 
 def leaves() -> Question[LeavesQuestion, LeavesReply]:

@@ -27,16 +27,12 @@ DIRECTORY = Path(__file__).with_name("directory")
 CONTROL_UID, PROXY_UID = 2103, 2102
 TOKEN_SECONDS = 86_400.0
 
-# Of the mesh directory, what each part holds; NATS sees its part where the whole has its folder `nats`.
+# Of the mesh directory, what each part holds; identity keeps it current.
 SHARES = {
-    "nats": {
-        "nats.conf": "nats/nats.conf",
-        "server.pem": "nats/server.pem",
-        "server.key": "nats/server.key",
-    },
-    "destination": {name: name for name in ("trust/anchor.pem", "keys/destination.seed")},
-    "telemetry": {name: name for name in ("trust/anchor.pem", "keys/telemetry.seed")},
-    "operator": {name: name for name in ("trust/anchor.pem", "keys/operator.seed", "bus.json")},
+    "nats": ("nats/nats.conf", "nats/server.pem", "nats/server.key"),
+    "destination": ("trust/anchor.pem", "keys/destination.seed"),
+    "telemetry": ("trust/anchor.pem", "keys/telemetry.seed"),
+    "operator": ("trust/anchor.pem", "keys/operator.seed", "bus.json"),
 }
 
 
@@ -44,8 +40,8 @@ def lay_out(mesh_root: Path, parts: Path, *, clock: Clock | None = None) -> None
     """Make the mesh directory and fill the parts; raises MeshError, OSError."""
     mesh = bootstrap(mesh_root, nats_hosts=("nats", "localhost", "127.0.0.1"), store_dir=NATS_STORE)
     for part, share in SHARES.items():
-        for target, source in share.items():
-            _copy(mesh.root / source, parts / part / target)
+        for name in share:
+            _copy(mesh.root / name, parts / part / name)
     now = (clock or SystemClock()).now()
     for workload, account in workloads():
         token = issue(

@@ -12,6 +12,8 @@ nats_files    its keys, its certificate, and a configuration for each node
 callout       a connection knocks: the server's question and our answer, as signed JWTs
 nkey          NATS's keys, which sign both
 xkey          and others, which seal both in boxes
+keyring       those of ours, the old and the new while they are replaced
+live          what files say, read again whenever they change
 attest        what the token shows: who somebody is
 tokens        join tokens: issued for a workload, and known again
 spent         which of them were used: each attests once
@@ -42,7 +44,15 @@ stock         how far everybody is, and whom a rotation waits for
 presence      who is connected to NATS
 rotation      drives it all, by the holder of the lease
 server_certificate   NATS's own certificate, renewed
-server_files         and read by its servers
+server_files         and read by its servers, with all else that is theirs
+parts         partial copies of the mesh directory, kept current
+leader        what the holder of the lease does
+
+key_progress  how far a rotation of the bus's own keys is
+key_files     what it does to the files
+key_steps     one step after the other, and back
+holders       who is connected with which key
+key_rotation  drives that
 
 cluster/      all this in Kubernetes (`python -m services.identity.cluster bootstrap`)
 journal       what happened, to the log and to the bus

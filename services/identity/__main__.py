@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,16 @@ from services.identity import nkey, streams
 from services.identity.admission import CONCURRENCY, Admission
 from services.identity.certifier import Certifier
 from services.identity.directory import BusSettings, MeshDirectory
+from services.identity.holders import Holders, roles_by_key
 from services.identity.inputs import Reloader
 from services.identity.journal import Journal
+from services.identity.key_rotation import KeyRotator
+from services.identity.key_steps import KeySteps
+from services.identity.keyring import Keyring
+from services.identity.leader import Leader
 from services.identity.leaves import Leaves
 from services.identity.people import People
-from services.identity.permissions import CALLOUT, ROLES
+from services.identity.permissions import CALLOUT
 from services.identity.presence import Presence
 from services.identity.proofs import Proofs
 from services.identity.roster import Roster
@@ -97,7 +103,7 @@ async def _serve(
         group.start_soon(spent.run)
         group.start_soon(streams.keep, bus, clock)
         people = People(mesh.people_file)
-        admission = Admission(door.judge, people, mesh.account(), mesh.callout(), journal, clock)
+        admission = Admission(door.judge, people, Keyring(mesh), journal, clock)
         await bus.answer(CALLOUT, admission, queue=NAME, concurrency=CONCURRENCY)
         certifier = Certifier(
             lambda: reloader.current.value.authority,
@@ -121,23 +127,35 @@ async def _serve(
         ]
         await bus.serve(NAME, VERSION, endpoints, queue=NAME)
         lease = Lease(bus, NAME, socket.gethostname(), ttl=settings.lease_seconds)
-        presence = Presence(system, {mesh.user(role).public: role for role in ROLES})
-        store = source.store
+        presence = Presence(system, partial(roles_by_key, mesh))
+        store, lock = source.store, anyio.Lock()
+        servers = ServerFiles(store, source.delivery(presence), presence, journal, clock)
         rotator = Rotator(
             bus,
-            lease,
             store=store,
             reloader=reloader,
             steps=Steps(store.draft, where.trust_domain, settings.leaf_seconds, clock),
             roster=roster,
             presence=presence,
-            servers=ServerFiles(store, source.delivery(presence), journal, clock),
+            servers=servers,
             journal=journal,
             clock=clock,
+            lock=lock,
         )
+        key_rotator = KeyRotator(
+            bus,
+            store=store,
+            steps=KeySteps(store.draft, clock),
+            holders=Holders(system, mesh, clock),
+            servers=servers,
+            journal=journal,
+            clock=clock,
+            lock=lock,
+        )
+        leader = Leader(bus, lease, (rotator.lead, key_rotator.lead), clock)
         group.start_soon(source.run)
         group.start_soon(reloader.run, journal)
-        group.start_soon(rotator.run)
+        group.start_soon(leader.run)
         group.start_soon(trusting.run, bus, NAME, process_name())
         group.start_soon(Turnout(people, system, journal, clock).run)
         await stop.wait()
@@ -182,12 +200,13 @@ def _bus(
 ) -> Bus:
     """The bus as the mesh's identity service; with `system`, in the system account of NATS."""
     own = Path(settings.nkey_file or mesh.seed_file("identity"))
-    user = mesh.seed(mesh.seed_file("system") if system else own, nkey.USER)
+    path = mesh.seed_file("system") if system else own
+    mesh.seed(path, nkey.USER)
     return Bus(
         where.servers,
         name="system" if system else NAME,
         tls=trusting.context,
-        nkey_seed=user.seed,
+        nkey_seed=lambda: mesh.seed(path, nkey.USER).seed,
         inbox_prefix=subjects.role_inbox(NAME),
     )
 

@@ -13,11 +13,11 @@ from services.identity import accounts, callout
 from services.identity.callout import Knock
 from services.identity.flood import Flood
 from services.identity.journal import Journal
+from services.identity.keyring import Keyring
 from services.identity.nkey import KeyPair
 from services.identity.people import People
 from services.identity.permissions import of_person, of_workload
 from services.identity.verdicts import Judge
-from services.identity.xkey import BoxKey
 
 CONCURRENCY = 256
 """Connections looked at at once; the next ones wait, and NATS gives each of them 30 s."""
@@ -34,15 +34,13 @@ class Admission:
         self,
         attest: Judge,
         people: People,
-        account: KeyPair,
-        box: BoxKey,
+        keyring: Keyring,
         journal: Journal,
         clock: Clock,
     ) -> None:
         self._attest = attest
         self._people = people
-        self._account = account
-        self._box = box
+        self._keyring = keyring
         self._journal = journal
         self._clock = clock
         self._flood = Flood(clock, _BURST, _PER_SECOND)
@@ -51,32 +49,34 @@ class Admission:
         """The answer: a signed yes or no; nothing (which is a no) to what is no server's question."""
         now = self._clock.now()
         sender = headers.get(callout.SERVER_KEY, "")
+        accounts, boxes = self._keyring.accounts, self._keyring.boxes
         try:
-            knock = callout.read(payload, sender, self._box, self._account.public, now)
+            knock = callout.read(payload, sender, boxes.values(), accounts, now)
         except InvalidToken as error:
             message = f"not a question of NATS: {error}"
             await self._journal.tell("refused", message, reason=error.reason)
             return b""
+        account = accounts[knock.account]
         try:
-            answer = await self._admit(knock)
+            answer = await self._admit(knock, account)
         except (InvalidToken, BusUnavailable, KubernetesUnavailable) as error:
             await self._journal.tell("refused", str(error), reason=error.reason, **_shown(knock))
-            answer = callout.refuse(knock, self._account, self._clock.now())
-        return self._box.seal(answer, knock.sealed_by)
+            answer = callout.refuse(knock, account, self._clock.now())
+        return boxes[knock.sealed_for].seal(answer, knock.sealed_by)
 
-    async def _admit(self, knock: Knock) -> bytes:
+    async def _admit(self, knock: Knock, account: KeyPair) -> bytes:
         if knock.nkey and knock.token:
             raise InvalidToken("a key and a token; expected one of them")
-        return await (self._person(knock) if knock.nkey else self._workload(knock))
+        return await (self._person if knock.nkey else self._workload)(knock, account)
 
-    async def _workload(self, knock: Knock) -> bytes:
+    async def _workload(self, knock: Knock, account: KeyPair) -> bytes:
         now = self._clock.now()
         who = await self._attest(knock.token, knock.host, now)
         if not self._flood.allows(who.workload):
             raise InvalidToken(f"{who.workload} connects too often")
         permissions = of_workload(who.identity, who.workload)
         answer = callout.admit(
-            knock, self._account, str(who.workload), permissions, now, into=accounts.WORKLOADS
+            knock, account, str(who.workload), permissions, now, into=accounts.WORKLOADS
         )
         await self._journal.tell(
             "admitted",
@@ -89,13 +89,13 @@ class Admission:
         )
         return answer
 
-    async def _person(self, knock: Knock) -> bytes:
+    async def _person(self, knock: Knock, account: KeyPair) -> bytes:
         now = self._clock.now()
         who = self._people.find(knock.nkey, now)
         permissions = of_person(who.name, who.role)
         answer = callout.admit(
             knock,
-            self._account,
+            account,
             who.admitted_as,
             permissions,
             now,

@@ -57,7 +57,7 @@ def bootstrap(
             raise InvalidSettings(
                 f"{mesh.root}: made for trust domain {mesh.bus().trust_domain!r}, not {trust_domain!r}"
             )
-        nats_files.make_keys(mesh, clustered=bool(nodes))
+        nats_files.make_keys(mesh)
         nats_files.make_certificate(mesh, hosts, now, routes=bool(nodes))
         store = store_dir or mesh.root / "nats" / "store"
         nats_files.write_configs(

@@ -8,6 +8,7 @@ for that user alone, so that no answer fits a second question. Both travel in bo
 import base64
 import hashlib
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,6 +48,10 @@ class Knock:
     """The server's key for boxes."""
     nkey: str = ""
     """The public key with which it signed what the server gave it to sign; empty if with none."""
+    account: str = ""
+    """The public key of the account that the server asks: with that the answer is signed."""
+    sealed_for: str = ""
+    """The public key of ours for which the server sealed its question, and opens the answer."""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -86,17 +91,23 @@ class _Question(msgspec.Struct, frozen=True):
     exp: float
 
 
-def read(box: bytes, sender: str, key: BoxKey, account: str, now: float) -> Knock:
-    """Understand a question that a server put to `account` (its public key), sealed for `key`.
+def read(
+    box: bytes, sender: str, keys: Iterable[BoxKey], accounts: Collection[str], now: float
+) -> Knock:
+    """Understand a question that a server put to one of `accounts` (public keys), sealed for one of `keys`.
 
     `sender` is the server's own key, from the header of the question. Raises InvalidToken that says what is
     wrong with it: then no server of ours asked.
     """
     if len(box) > 4 * LONGEST:
         raise InvalidToken(f"callout: {len(box)} bytes; expected {4 * LONGEST} at most")
-    question = _verified(key.open(box, sender))
+    payload, key = _opened(box, sender, keys)
+    question = _verified(payload)
     nats = question.nats
-    if (question.aud, question.sub, question.iss) != (AUDIENCE, account, nats.server_id.id):
+    if (question.aud, question.iss) != (
+        AUDIENCE,
+        nats.server_id.id,
+    ) or question.sub not in accounts:
         raise InvalidToken("callout: not put to us by the server that signed it")
     if nats.server_id.xkey != sender:
         raise InvalidToken("callout: not sealed by the server that signed it")
@@ -111,7 +122,19 @@ def read(box: bytes, sender: str, key: BoxKey, account: str, now: float) -> Knoc
         client=nats.client_info.name,
         sealed_by=sender,
         nkey=_who_signed(nats),
+        account=question.sub,
+        sealed_for=key.public,
     )
+
+
+def _opened(box: bytes, sender: str, keys: Iterable[BoxKey]) -> tuple[bytes, BoxKey]:
+    trouble = InvalidToken("box: there is no key to open it with")
+    for key in keys:
+        try:
+            return key.open(box, sender), key
+        except InvalidToken as error:
+            trouble = error
+    raise trouble
 
 
 def _verified(payload: bytes) -> _Question:

@@ -6,9 +6,12 @@
     issuer/issuer.pem issuer.key     what signs leaves; or tls.crt, tls.key, ca.crt, as cert-manager has them
     tokens/tokens.pem tokens.key     public keys that join tokens are checked with; what signs them
     nats/nats.conf server.pem server.key account.seed callout.seed
-    nats/NODE.conf cluster.password  instead of nats.conf, where several nodes know each other
+    nats/NODE.conf                   instead of nats.conf, where several nodes know each other
+    nats/servers.json                what bootstrap was told of them
     keys/ROLE.seed                   the nkey of each service, and of a person with all rights
     keys/system.seed                 identity's nkey in the system account of NATS
+    keys/rotation.json               how far a rotation of the bus's own keys is, and how old they are
+    keys/ nats/ tokens/ {old,new}.*  while that is under way: the keys that go, and those that come
     people.json                      who else may use the bus, and as what; public keys only
     bus.json                         where the bus is, and the trust domain; written last
 
@@ -70,6 +73,16 @@ class MeshDirectory:
     def rotation_file(self) -> Path:
         """How far a rotation of the anchor is; not there before the first one."""
         return self.root / "trust" / "rotation.json"
+
+    @property
+    def key_rotation_file(self) -> Path:
+        """How far a rotation of the bus's own keys is; not there before the first one."""
+        return self.root / "keys" / "rotation.json"
+
+    @property
+    def servers_file(self) -> Path:
+        """What the configurations of nats-server are made from, beside keys."""
+        return self.root / "nats" / "servers.json"
 
     @property
     def cross_file(self) -> Path:
@@ -145,11 +158,6 @@ class MeshDirectory:
         return self.root / "nats" / "callout.seed"
 
     @property
-    def cluster_password_file(self) -> Path:
-        """What the nodes of a NATS cluster show each other."""
-        return self.root / "nats" / "cluster.password"
-
-    @property
     def people_file(self) -> Path:
         """Named people who may use the bus."""
         return self.root / "people.json"
@@ -213,10 +221,7 @@ class MeshDirectory:
 
     def callout(self) -> xkey.BoxKey:
         """What opens the questions of NATS."""
-        try:
-            return xkey.load(self.read(self.callout_file).decode("ascii", "replace"))
-        except InvalidCertificate as error:
-            raise InvalidSettings(f"{self.callout_file}: {error}") from None
+        return self.box(self.callout_file)
 
     def user(self, role: Role | Literal["system", "person"]) -> nkey.KeyPair:
         """The nkey of a role, or of identity in the system account."""
@@ -226,6 +231,13 @@ class MeshDirectory:
         """The nkey in a file."""
         try:
             return nkey.load(self.read(path).decode("ascii", "replace"), kind)
+        except InvalidCertificate as error:
+            raise InvalidSettings(f"{path}: {error}") from None
+
+    def box(self, path: Path) -> xkey.BoxKey:
+        """The xkey in a file."""
+        try:
+            return xkey.load(self.read(path).decode("ascii", "replace"))
         except InvalidCertificate as error:
             raise InvalidSettings(f"{path}: {error}") from None
 
@@ -248,6 +260,11 @@ class MeshDirectory:
         if chain[0].public_key() != key.public_key():
             raise InvalidSettings(f"{key_path}: not the key of the certificate in {path}")
         return Pair(tuple(chain), key)
+
+
+def beside(path: Path, side: Side) -> Path:
+    """Where the key of one side of a rotation lies, if `path` is where it is used."""
+    return path.with_name(f"{side}.{path.name}")
 
 
 def write(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -17,10 +17,10 @@ from services.identity import progress as progresses
 from services.identity.authority import Authority
 from services.identity.directory import MeshDirectory
 from services.identity.journal import Journal
+from services.identity.live import Stamp, stamped
 from services.identity.progress import Progress
 
 LOOK_SECONDS = 1.0
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +140,4 @@ class Reloader:
             *(mesh.anchors_file, mesh.issuer_file, mesh.issuer_key_file),
             *(mesh.foreign_anchors_file, mesh.rotation_file),
         )
-        found: list[tuple[int, int, int] | None] = []
-        for path in files:
-            try:
-                stat = path.stat()
-            except OSError:
-                found.append(None)
-            else:
-                found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        return tuple(found)
+        return stamped(files)

@@ -5,28 +5,42 @@ which need nobody to come in; everybody else is asked for at the callout, in a b
 open. One node, or several that know each other.
 """
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 
-from services.identity import accounts
+from services.identity import accounts, nkey
 from services.identity.accounts import Passing
 from services.identity.callout import MOST_PAYLOAD, MOST_SUBSCRIPTIONS
-from services.identity.permissions import Permissions, PersonRole, Role
+from services.identity.permissions import Permissions, Role
+from services.identity.roots import NODE
 
 # A thousand clients may come back at the same moment: handshakes and callouts then take their time.
 _ADMISSION_SECONDS = 30
+ALONE = "tulle"
+"""What a server is called that is not one of several."""
+_MARK = "configuration"
+_MARKED = re.compile(r'^server_tags: \["([^"]*)"\]$', re.MULTILINE)
+NOBODY = nkey.spell_public(nkey.USER, hashlib.sha256(b"nobody has this key").digest())
+"""NATS demands a user who is not asked for at the callout. This one has no key, and might do nothing."""
+_NOBODY = f"""\
+      {{ nkey: {NOBODY}
+        permissions: {{ publish: {{ deny: ">" }}, subscribe: {{ deny: ">" }} }}
+      }}"""
 # A proof with its chain and long names does not fit into the usual 4 kB of a CONNECT.
 _LONGEST_LINE = "32KB"
 
 _TEMPLATE = """\
-# Made by `python -m services.identity.bootstrap`, and made again by it: edits are lost.
+# Made by `python -m services.identity.bootstrap`, again by it, and whenever keys are replaced: edits are lost.
 # For nats-server 2.12 or later.
 
 server_name: {server_name}
+# Which configuration this is, so that a server can be asked what it has read.
+server_tags: [""]
 port: {port}
 
 max_control_line: {longest_line}
@@ -65,8 +79,9 @@ authorization {{
     issuer: {issuer}
     xkey: {xkey}
     account: {account}
-    allowed_accounts: {admitted}
-    auth_users: {auth_users}
+    # Of whoever is not in these, the keys above decide. NATS can replace nothing of all this while it runs.
+    allowed_accounts: [{admitted}]
+    auth_users: [{nobody}]
   }}
 }}
 """
@@ -88,7 +103,7 @@ _JETSTREAM = """\
     jetstream { max_memory: 64MB, max_file: 4GB, max_streams: 16, max_consumers: 64 }
 """
 
-# A workload's leaf comes from the same anchor as a node's certificate: only the password tells them apart.
+# A workload's leaf comes from the same anchor as a node's certificate: only the name in it tells them apart.
 _CLUSTER = """
 cluster {{
   name: tulle
@@ -100,14 +115,14 @@ cluster {{
     cert_file: {cert}
     key_file: {key}
     ca_file: {anchors}
+    verify_and_map: true
     min_version: "1.3"
     timeout: {seconds}
   }}
-  authorization {{ user: {user}, password: {password}, timeout: {seconds} }}
+  authorization {{ user: {user}, timeout: {seconds} }}
   routes: {routes}
 }}
 """
-_ROUTE_USER = "route"
 
 
 @dataclass(frozen=True)
@@ -122,11 +137,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
-    """All nodes, and what they show each other."""
+    """All nodes, and below what they show each other certificates."""
 
     nodes: tuple[Node, ...]
     anchors: Path
-    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -140,16 +154,31 @@ class Server:
     """The public nkey of the account that answers the callout."""
     xkey: str
     """The public xkey for which questions are sealed."""
-    users: Mapping[Role, tuple[str, Permissions]]
-    """The static ones: the public nkey and what it may do."""
-    system: tuple[str, Permissions]
-    """Who may use the system account: a public nkey and what it may do."""
+    users: Mapping[Role, tuple[Sequence[str], Permissions]]
+    """The static ones: the public nkeys, and what whoever has one may do."""
+    system: tuple[Sequence[str], Permissions]
+    """Who may use the system account: the public nkeys, and what whoever has one may do."""
 
 
-def render(
-    server: Server, *, port: int, name: str = "tulle", cluster: Cluster | None = None
-) -> str:
+def render(server: Server, *, port: int, name: str = ALONE, cluster: Cluster | None = None) -> str:
     """The text of nats.conf for the server `name`; with `cluster`, which has a node of that name."""
+    text = _text(server, port, name, cluster)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return marked(text, f"{_MARK}:{digest[:16]}")
+
+
+def marked(text: str, mark: str) -> str:
+    """The same configuration with another mark."""
+    return _MARKED.sub(f'server_tags: ["{mark}"]', text, count=1)
+
+
+def mark_of(text: str) -> str:
+    """What the server tells among its tags that has read that configuration; empty if there is none."""
+    found = _MARKED.search(text)
+    return found[1] if found else ""
+
+
+def _text(server: Server, port: int, name: str, cluster: Cluster | None) -> str:
     return _TEMPLATE.format(
         server_name=_quoted(name),
         port=port,
@@ -162,22 +191,19 @@ def render(
         store=_quoted(server.store),
         cluster=_cluster(server, name, cluster) if cluster else "",
         system_account=accounts.SYSTEM,
-        system=_user("identity", *server.system),
+        system=_users("identity", *server.system),
         accounts=_accounts(server),
         account=accounts.MESH,
-        admitted=_list([accounts.WORKLOADS, *map(accounts.of, get_args(PersonRole))]),
+        admitted=accounts.WORKLOADS,
         issuer=server.issuer,
         xkey=server.xkey,
-        auth_users=_list([public for public, _ in server.users.values()]),
+        nobody=NOBODY,
     )
 
 
 def _cluster(server: Server, name: str, cluster: Cluster) -> str:
     own = next(node for node in cluster.nodes if node.name == name)
-    routes = [
-        f"tls://{_ROUTE_USER}:{cluster.password}@{bracketed(node.host)}:{node.route_port}"
-        for node in cluster.nodes
-    ]
+    routes = [f"tls://{bracketed(node.host)}:{node.route_port}" for node in cluster.nodes]
     return _CLUSTER.format(
         port=own.route_port,
         advertise=_quoted(f"{bracketed(own.host)}:{own.route_port}"),
@@ -185,8 +211,7 @@ def _cluster(server: Server, name: str, cluster: Cluster) -> str:
         key=_quoted(server.key),
         anchors=_quoted(cluster.anchors),
         seconds=_ADMISSION_SECONDS,
-        user=_quoted(_ROUTE_USER),
-        password=_quoted(cluster.password),
+        user=_quoted(NODE),
         routes=_list(routes),
     )
 
@@ -196,6 +221,10 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _users(name: str, keys: Sequence[str], permissions: Permissions) -> str:
+    return "\n".join(_user(name, key, permissions) for key in keys)
+
+
 def _accounts(server: Server) -> str:
     """Each account: who is in it by a key of its own, and what passes between it and the others."""
     between = accounts.passing()
@@ -203,16 +232,20 @@ def _accounts(server: Server) -> str:
         _ACCOUNT.format(
             account=account,
             jetstream=_JETSTREAM if account == accounts.MESH else "",
-            users="\n".join(
-                _user(role, *user)
-                for role, user in server.users.items()
-                if accounts.of(role) == account
-            ),
+            users=_residents(server, account),
             mappings=_mappings(account),
             exports=_exports(one for one in between if one.owner == account),
             imports="".join(_import(one) for one in between if one.guest == account),
         )
         for account in accounts.residents()
+    )
+
+
+def _residents(server: Server, account: str) -> str:
+    if account == accounts.WORKLOADS:
+        return _NOBODY
+    return "\n".join(
+        _users(role, *user) for role, user in server.users.items() if accounts.of(role) == account
     )
 
 

@@ -119,6 +119,7 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
     publish: tuple[str, ...] = (
         "tulle.v1.telemetry.*",
         subjects.trust_status().subject,
+        subjects.keys_status().subject,
         subjects.leaves().subject,
         *(f"$SRV.{what}{more}" for what in _FRAMEWORK for more in ("", ".>")),
         *(f"{MESH_API}{what}" for what in ("INFO", "STREAM.NAMES", "STREAM.LIST")),
@@ -133,6 +134,7 @@ def _person(inbox: str, role: PersonRole) -> Permissions:
         publish += (
             "tulle.v1.tap.*.*",
             subjects.trust_change().subject,
+            subjects.keys_change().subject,
             *_stream_api("PURGE", "DELETE", "LEADER.STEPDOWN", api=MESH_API),
         )
         subscribe += ("$JS.EVENT.>",)
@@ -187,6 +189,7 @@ _SERVICES: dict[Service, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]
         (
             *(CALLOUT, _CERTIFY, subjects.leaves().subject),
             *(subjects.trust_status().subject, subjects.trust_change().subject),
+            *(subjects.keys_status().subject, subjects.keys_change().subject),
         ),
     ),
     "destination": (

@@ -6,6 +6,9 @@ from typing import Protocol
 from common.errors import BusUnavailable
 from services.identity.system import Connection, Loaded, Server
 
+# Identity is waited for as a service, not once more for what it asks NATS.
+_NOT_WAITED_FOR = ("operator", "system")
+
 
 class Asked(Protocol):
     """What the servers of NATS are asked; all methods raise BusUnavailable."""
@@ -30,14 +33,18 @@ class Asked(Protocol):
 class Presence:
     """Workloads and services with a connection. `roles` says whose nkey is whose; people do not count."""
 
-    def __init__(self, system: Asked, roles: Mapping[str, str]) -> None:
+    def __init__(self, system: Asked, roles: Callable[[], Mapping[str, str]]) -> None:
         self._system = system
         self._roles = roles
 
     async def names(self) -> set[str]:
         """`namespace/workload`, and `_/` and the name of a service; raises BusUnavailable."""
-        connections = await self._system.connections()
-        return {self._name(one.connected.user) for one in connections} - {""}
+        connections, roles = await self._system.connections(), self._roles()
+        return {self._name(one.connected.user, roles) for one in connections} - {""}
+
+    async def servers(self) -> set[str]:
+        """The names of the servers that answer; raises BusUnavailable."""
+        return {server.name for server in await self._system.servers()}
 
     async def behind(self, has_read: Callable[[Loaded], bool]) -> tuple[list[Server], list[str]]:
         """The servers that have not read what they are to; and, for people, whom one cannot ask.
@@ -53,23 +60,23 @@ class Presence:
                 troubles.append(f"NATS server {error}")
         return late, troubles
 
-    async def reload(self, servers: Sequence[Server]) -> list[str]:
-        """Have servers read their files anew; returns what went wrong, for people.
+    async def reload(self, servers: Sequence[Server]) -> dict[str, str]:
+        """Have servers read their files anew; returns what went wrong, for people, by the server's name.
 
         Whoever came in by the callout has to come in anew after that, so a server that has read them already
         is to be left alone.
         """
-        troubles = []
+        troubles = {}
         for server in servers:
             try:
                 await self._system.reload(server)
             except BusUnavailable as error:
-                troubles.append(f"NATS server {error}")
+                troubles[server.name] = f"NATS server {error}"
         return troubles
 
-    def _name(self, user: str) -> str:
-        role = self._roles.get(user)
+    def _name(self, user: str, roles: Mapping[str, str]) -> str:
+        role = roles.get(user)
         if role is not None:
-            return "" if role == "operator" else f"_/{role}"
+            return "" if role in _NOT_WAITED_FOR else f"_/{role}"
         # A person's is longer: see people.Person.admitted_as.
         return user if user.count("/") == 1 else ""

@@ -4,7 +4,8 @@ steady ──add──▶ added ──switch──▶ switched ──remove─�
    ◀────back─────┘  ◀────back──────┘  ◀──────back───────┘
 """
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -13,6 +14,7 @@ from common.errors import InvalidSettings
 from common.files import replace
 from services.identity.directory import MeshDirectory
 
+P = TypeVar("P", bound=msgspec.Struct)
 Step = Literal["add", "switch", "remove", "finish", "back"]
 
 TRANSITIONS: dict[tuple[RotationPhase, Step], RotationPhase] = {
@@ -61,15 +63,24 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(mesh: MeshDirectory) -> Progress:
     """What the file says; if there is none, that nothing has begun. Raises InvalidSettings."""
-    path = mesh.rotation_file
+    return read(mesh.rotation_file, Progress)
+
+
+def read(path: Path, kind: type[P]) -> P:
+    """The progress in a file; if there is none, that nothing has begun. Raises InvalidSettings."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Progress)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
-        return Progress()
+        return kind()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{path}: {error}; expected the progress of a rotation") from None
 
 
 def save(mesh: MeshDirectory, progress: Progress) -> None:
     """Write it, all or nothing. Raises OSError."""
-    replace(mesh.rotation_file, msgspec.json.encode(progress) + b"\n", 0o644)
+    write(mesh.rotation_file, progress)
+
+
+def write(path: Path, progress: msgspec.Struct) -> None:
+    """Write a progress, all or nothing. Raises OSError."""
+    replace(path, msgspec.json.encode(progress) + b"\n", 0o644)

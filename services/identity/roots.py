@@ -21,6 +21,8 @@ ANCHOR_LIFE = 3650 * DAY
 ISSUER_LIFE = 365 * DAY
 RENEW_AT = 0.7
 """Which part of the life of an issuer, or of NATS's certificate, may be over before it is renewed."""
+NODE = "node.nats.tulle"
+"""The name in NATS's certificate by which its nodes know each other; the authority signs it for nobody."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,7 +104,8 @@ def make_server(
     uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if routes else [])]
     builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     builder = builder.add_extension(authority_key(issuer.certificate), critical=False)
-    names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+    known = (*hosts, NODE) if routes else hosts
+    names = x509.SubjectAlternativeName([_host(host) for host in known])
     builder = builder.add_extension(names, critical=False)
     return Pair((builder.sign(issuer.key, SHA256()), *issuer.chain), key)
 
@@ -116,8 +119,8 @@ def is_old(certificate: x509.Certificate, now: float) -> bool:
 
 def has_routes(server: x509.Certificate) -> bool:
     """Whether a certificate of `make_server` was made with `routes`."""
-    uses = server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    return ExtendedKeyUsageOID.CLIENT_AUTH in uses
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return NODE in names.get_values_for_type(x509.DNSName)
 
 
 def key_usage(

@@ -17,7 +17,6 @@ from common.clock import Clock
 from common.contract import subjects
 from common.contract.identity import Rotation, TrustChange, TrustQuestion
 from common.errors import BusUnavailable, InvalidSettings, Refused, RevisionConflict
-from common.lease import Lease
 from common.log import fields
 from common.version import VERSION
 from services.identity.bundle import Kept
@@ -41,12 +40,11 @@ _NAMED = 5
 
 
 class Rotator:
-    """Everything that one replica does about trust: nothing, unless it holds the lease."""
+    """Everything that the replica does about trust that holds the lease."""
 
     def __init__(
         self,
         bus: Bus,
-        lease: Lease,
         *,
         store: Store,
         reloader: Reloader,
@@ -56,9 +54,10 @@ class Rotator:
         servers: ServerFiles,
         journal: Journal,
         clock: Clock,
+        lock: anyio.Lock,
     ) -> None:
+        """With `lock` nobody else changes the mesh directory."""
         self._bus = bus
-        self._lease = lease
         self._store = store
         self._reloader = reloader
         self._steps = steps
@@ -67,36 +66,15 @@ class Rotator:
         self._journal = journal
         self._clock = clock
         self._backoff = Backoff(clock)
-        self._lock = anyio.Lock()
+        self._lock = lock
         self._wake = anyio.Event()
         self._trust = Kept(bus, subjects.trust(), clock)
         self._rotation = Kept(bus, subjects.rotation(), clock)
         self._resumed = False
         self._trouble = ""
 
-    async def run(self) -> None:
-        """Contend for the lease, and drive while it is held; for ever."""
-        unwatch = self._reloader.current.on_change(lambda _: self._wake.set())
-        try:
-            await self._prepare()
-            await self._lease.run(self._lead)
-        finally:
-            unwatch()
-
-    async def _prepare(self) -> None:
-        """See to the streams, in one of which the lease is."""
-        while True:
-            await self._bus.wait_connected()
-            try:
-                await ensure(self._bus)
-            except BusUnavailable as error:
-                log.warning("the bus is not prepared", extra=fields(error=str(error)))
-                await anyio.sleep(self._backoff.next())
-            else:
-                self._backoff.reset()
-                return
-
-    async def _lead(self) -> None:
+    async def lead(self) -> None:
+        """Drive, for as long as the lease is held; for ever."""
         self._trust = Kept(self._bus, subjects.trust(), self._clock)
         self._rotation = Kept(self._bus, subjects.rotation(), self._clock)
         self._resumed = False
@@ -105,6 +83,7 @@ class Rotator:
             Endpoint(subjects.trust_change(), self._change),
         ]
         service = await self._bus.serve("identity", VERSION, endpoints, queue="identity")
+        unwatch = self._reloader.current.on_change(lambda _: self._wake.set())
         try:
             while True:
                 wait = await self._look_once()
@@ -112,6 +91,7 @@ class Rotator:
                     await self._wake.wait()
                 self._wake = anyio.Event()
         finally:
+            unwatch()
             with anyio.CancelScope(shield=True):
                 await service.stop()
 

@@ -8,7 +8,7 @@ from common.errors import InvalidSettings
 from common.x509 import chain_pem, key_pem
 from services.identity.directory import PUBLIC, MeshDirectory, write
 from services.identity.material import crossed
-from services.identity.roots import has_routes, is_old, make_server
+from services.identity.roots import NODE, has_routes, is_old, make_server
 
 
 def renew(
@@ -37,9 +37,9 @@ def renew(
 
 
 def named(certificate: x509.Certificate) -> list[str]:
-    """The names and addresses in a certificate."""
+    """The names and addresses in a certificate under which NATS is reached."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return [str(name.value) for name in names]
+    return [str(name.value) for name in names if name.value != NODE]
 
 
 def _has_its_key(mesh: MeshDirectory) -> bool:

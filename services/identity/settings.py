@@ -31,8 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """If given, it must be the mesh directory's."""
     trust_anchors_file: str = ""
     nkey_file: str = ""
-    nats_dir: str = ""
-    """Where NATS has its certificate (`server.pem`, `server.key`), if not in the mesh directory."""
+    parts_dir: str = ""
+    """Holds folders with what others need of the mesh directory, such as their volumes: kept current."""
     nats_reload_seconds: Annotated[
         float,
         Meta(

@@ -23,6 +23,8 @@ from services.identity.cluster.mirror import Mirror
 from services.identity.cluster.pods import Living, Pods
 from services.identity.cluster.reviews import Reviews
 from services.identity.directory import MeshDirectory
+from services.identity.live import Live
+from services.identity.parts import Parts
 from services.identity.presence import Presence
 from services.identity.server_files import Delivery, InFiles
 from services.identity.settings import Settings
@@ -75,7 +77,7 @@ class Source(Protocol):
 async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Source]:
     """The source that the settings name; raises InvalidSettings."""
     if settings.source == "directory":
-        yield _Directory(settings)
+        yield _Directory(settings, clock)
         return
     path = settings.kubeconfig
     access = KubeConfig(Path(path)) if path else InCluster()
@@ -84,10 +86,11 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Source]:
 
 
 class _Directory:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self.mesh = MeshDirectory(Path(settings.dir))
         self.store: Store = InPlace(self.mesh)
-        self._copies = Path(settings.nats_dir) if settings.nats_dir else None
+        self._clock = clock
+        self._parts = Parts(self.mesh, Path(settings.parts_dir) if settings.parts_dir else None)
 
     async def fill(self) -> None:
         """It is there, or it is none."""
@@ -96,10 +99,10 @@ class _Directory:
         await anyio.sleep_forever()
 
     def delivery(self, presence: Presence) -> Delivery:
-        return InFiles(self.mesh, presence, copies=self._copies)
+        return InFiles(self.mesh, presence, self._clock, self._parts)
 
     def door(self, proof: Attestor, ledger: Ledger, trust_domain: str) -> Door:
-        join = JoinTokens(self.mesh.token_keys(), trust_domain, ledger)
+        join = _join_tokens(self.mesh, trust_domain, ledger)
         return Door(Verdicts(Attest(proof=proof, join=join)))
 
 
@@ -123,8 +126,12 @@ class _Kubernetes:
 
     def door(self, proof: Attestor, ledger: Ledger, trust_domain: str) -> Door:
         joins = self.mesh.tokens_file.exists()
-        join = JoinTokens(self.mesh.token_keys(), trust_domain, ledger) if joins else None
+        join = _join_tokens(self.mesh, trust_domain, ledger) if joins else None
         accounts = Reviews(self._client, trust_domain)
         pods = Pods(self._client, self._clock, others=joins)
         attest = Verdicts(Attest(proof=proof, join=join, accounts=accounts))
         return Door(Living(attest, pods), pods.check)
+
+
+def _join_tokens(mesh: MeshDirectory, trust_domain: str, ledger: Ledger) -> JoinTokens:
+    return JoinTokens(Live([mesh.tokens_file], mesh.token_keys), trust_domain, ledger)

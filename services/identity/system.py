@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from common.bus import Bus
+from common.contract import subjects
 from common.errors import BusUnavailable
 from common.log import fields
 
@@ -21,6 +22,7 @@ _ANSWER_SECONDS = 5.0
 _QUIET_SECONDS = 0.5
 """A server that has not answered so long after the others is not there."""
 _PAGE = 1000
+_ONLY_AT_START = "not supported for AuthCallout"
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +100,15 @@ class System:
             found += [Connection(server=server, connected=each) for each in some]
         return found
 
+    async def ask_to_leave(self, connection: Connection) -> None:
+        """End a connection, perhaps our own: nobody waits for an answer. Never raises."""
+        subject, asked = _kick(connection)
+        # A request without an inbox is not heeded.
+        await self._bus.say(subject, asked, reply=f"{subjects.role_inbox('identity')}.unheard")
+
     async def kick(self, connection: Connection) -> None:
         """End a connection; if it is over already, that is as well."""
-        asked = msgspec.json.encode({"cid": connection.connected.cid})
-        await self._one(f"$SYS.REQ.SERVER.{connection.server.id}.KICK", asked)
+        await self._one(*_kick(connection))
 
     async def loaded(self, server: Server) -> Loaded:
         """When a server last read its configuration and certificates, and what it shows since."""
@@ -112,7 +119,7 @@ class System:
         """Have a server read its configuration and certificates again; raises if it does not like them."""
         answer = await self._one(f"$SYS.REQ.SERVER.{server.id}.RELOAD", b"")
         if answer.error is not None:
-            raise BusUnavailable(f"{server.name}: not reloaded: {answer.error.description}")
+            raise BusUnavailable(f"{server.name}: {_explained(answer.error.description)}")
 
     async def _on(self, server: Server) -> list[Connected]:
         found: list[Connected] = []
@@ -128,6 +135,18 @@ class System:
     async def _one(self, subject: str, payload: bytes) -> _Answer:
         reply = await self._bus.ask(subject, payload, timeout=_ANSWER_SECONDS)
         return _decode(reply, _Answer)
+
+
+def _explained(trouble: str) -> str:
+    """Why a server did not read its files; not what stands in them."""
+    if _ONLY_AT_START in trouble:
+        return "takes another key of account or callout at its start only: restart it"
+    return f"not reloaded: {trouble.partition(': old=')[0]}"
+
+
+def _kick(connection: Connection) -> tuple[str, bytes]:
+    asked = msgspec.json.encode({"cid": connection.connected.cid})
+    return f"$SYS.REQ.SERVER.{connection.server.id}.KICK", asked
 
 
 def _decode(payload: bytes | msgspec.Raw, expected: type[T]) -> T:

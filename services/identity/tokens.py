@@ -5,7 +5,7 @@ the connection to the bus and nowhere else, and attests once: afterwards there i
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -63,18 +63,25 @@ def issue(
 
 
 class JoinTokens:
-    """Knows join tokens that one of `keys` signed for `trust_domain`, each of them once, as `ledger` says."""
+    """Knows join tokens that one of `keys` signed for `trust_domain`, each of them once, as `ledger` says.
+
+    `keys` are asked afresh each time.
+    """
 
     def __init__(
-        self, keys: Sequence[ec.EllipticCurvePublicKey], trust_domain: str, ledger: Ledger
+        self,
+        keys: Callable[[], Sequence[ec.EllipticCurvePublicKey]],
+        trust_domain: str,
+        ledger: Ledger,
     ) -> None:
-        self._keys = {fingerprint(key): key for key in keys}
+        self._keys = keys
         self._trust_domain = trust_domain
         self._ledger = ledger
 
     async def attest(self, token: jwt.Jws, host: str, now: float) -> Attested:
         """Who the token says its bearer is; raises InvalidToken, and BusUnavailable as the ledger does."""
-        key = self._keys.get(token.header.kid)
+        known = {fingerprint(key): key for key in self._keys()}
+        key = known.get(token.header.kid)
         if key is None:
             raise InvalidToken(f"join token: signed by unknown key {token.header.kid[:64]!r}")
         claims = token.verify(key, JoinToken)

@@ -32,7 +32,7 @@ async def test_a_token_says_which_workload_may_join_as_whom(mesh: MeshDirectory)
 
     assert (result.exit_code, result.stderr) == (0, "")
     token = jwt.parse(result.stdout.rstrip("\n"))
-    tokens = JoinTokens(mesh.token_keys(), "example.org", Memory())
+    tokens = JoinTokens(mesh.token_keys, "example.org", Memory())
     attested = await tokens.attest(token, "10.1.2.3", SystemClock.now())
     assert attested.workload == WorkloadName("shop", "web-1")
     assert attested.identity == Identity("shop", "web", "example.org")

@@ -59,3 +59,13 @@ def test_another_trust_anchor_takes_the_place_of_the_one_there_is(engine: Engine
     rotation = json.loads(answer)
     assert (rotation["phase"], rotation["completed"], rotation["trouble"]) == ("steady", 1, "")
     assert json.loads(engine.run("tulle", "trust", "status", "--output", "json")) == rotation
+
+
+def test_other_keys_reach_every_service_where_it_reads_its_own(engine: Engine) -> None:
+    answer = engine.run("tulle", "bus", "rotate", "--timeout", "60s", "--output", "json")
+
+    rotation = json.loads(answer)
+    assert (rotation["phase"], rotation["completed"], rotation["waiting"]) == ("steady", 1, [])
+    # The operator's own is one of them.
+    assert json.loads(engine.run("tulle", "bus", "keys", "--output", "json")) == rotation
+    assert edges(engine)

@@ -116,7 +116,7 @@ class Mesh:
             [self.server.url],
             name=role,
             tls=lambda: bus_context(self.anchors_pem),
-            nkey_seed=self.directory.user(role).seed,
+            nkey_seed=lambda: self.directory.user(role).seed,
             inbox_prefix=subjects.role_inbox(role),
         ) as bus:
             with anyio.fail_after(15):

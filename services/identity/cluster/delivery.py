@@ -29,23 +29,25 @@ class InPods:
         self._tag = ""
         self._done = False
         self._asked: dict[str, float] = {}
+        self._refused: dict[str, str] = {}
 
     async def deliver(self) -> str:
         """See Delivery."""
         await self._mirror.push()
         tag = layout.nats_tag(self._mirror.mesh)
         if tag != self._tag:
-            self._tag, self._done, self._asked = tag, False, {}
+            self._tag, self._done, self._asked, self._refused = tag, False, {}, {}
         if self._done:
             return ""
         late, troubles = await self._presence.behind(lambda loaded: tag in (loaded.tags or ()))
         if due := [server for server in late if self._is_due(server)]:
-            troubles += await self._presence.reload(due)
+            self._refused = await self._presence.reload(due)
             late, more = await self._presence.behind(lambda loaded: tag in (loaded.tags or ()))
             troubles += more
         if late:
             names = ", ".join(server.name for server in late[:_MOST_NAMED])
             troubles.append(f"NATS server {names}: has not read Secret {layout.NATS} as it is now")
+            troubles += [why for name, why in self._refused.items() if name in names.split(", ")]
         self._done = not troubles
         return "; ".join(troubles)
 

@@ -13,6 +13,7 @@ from common.errors import InvalidSettings
 from common.files import private_folder, replace
 from common.kube.stored import KindOfData, Stored
 from common.version import VERSION
+from services.identity import nats_config
 from services.identity.directory import MeshDirectory
 from services.identity.permissions import ROLES
 
@@ -121,8 +122,11 @@ def _of_nats(mesh: MeshDirectory) -> dict[str, bytes]:
     time after the Secret is.
     """
     files = _files_of_nats(mesh)
-    line = f'\nserver_tags: ["{_tag(files)}"]\n'.encode()
-    return {name: data + (line if name.endswith(".conf") else b"") for name, data in files.items()}
+    tag = _tag(files)
+    return {
+        name: nats_config.marked(data.decode(), tag).encode() if name.endswith(".conf") else data
+        for name, data in files.items()
+    }
 
 
 def _files_of_nats(mesh: MeshDirectory) -> dict[str, bytes]:

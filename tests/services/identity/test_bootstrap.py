@@ -16,7 +16,7 @@ from services.identity import nats_files
 from services.identity.bootstrap import bootstrap, main
 from services.identity.directory import MeshDirectory
 from services.identity.permissions import ROLES
-from services.identity.roots import has_routes
+from services.identity.roots import NODE, has_routes
 
 SECRET = {"anchor.key", "issuer.key", "tokens.key", "server.key", "account.seed", "nats.conf"}
 
@@ -81,7 +81,8 @@ def test_a_second_run_follows_names_and_ports_and_keeps_the_keys(tmp_path: Path)
 
     after = files(mesh.root)
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"nats/server.pem", "nats/server.key", "nats/nats.conf", "bus.json"}
+    made = {"nats/server.pem", "nats/server.key", "nats/nats.conf", "nats/servers.json"}
+    assert changed == {*made, "bus.json"}
     assert names(mesh) == {"nats.example"}
     assert mesh.bus().servers == ("tls://nats.example:5222",)
 
@@ -222,7 +223,7 @@ def test_three_nodes_have_a_configuration_each_and_one_certificate(tmp_path: Pat
     for number in (1, 2, 3):
         config = mesh.node_config_file(f"nats-{number}")
         assert f"nats-server -c {config}" in done.stdout
-        assert config.stat().st_mode & 0o077 == 0  # it holds the password of the routes
+        assert config.stat().st_mode & 0o077 == 0
         checked = [str(find_binary()), "-t", "-c", str(config)]
         assert subprocess.run(checked, cwd="/", capture_output=True).returncode == 0
 
@@ -236,15 +237,14 @@ def test_a_mesh_of_one_node_becomes_one_of_three_and_back_with_the_same_keys(
 
     bootstrap(mesh.root, nodes=nodes)
     assert has_routes(mesh.server().certificate)
-    password = mesh.cluster_password_file.read_text()
-    assert len(password) == 64
+    assert NODE not in names(bootstrap(tmp_path / "other"))
     bootstrap(mesh.root)
 
     after = files(mesh.root)
     assert not has_routes(mesh.server().certificate)
     changed = {name for name in before if after[name] != before[name]}
     assert changed == {"nats/server.pem", "nats/server.key"}
-    assert set(after) - set(before) == {"nats/cluster.password"}
+    assert set(after) == set(before)
 
 
 @pytest.mark.parametrize(

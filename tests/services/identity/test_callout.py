@@ -63,7 +63,7 @@ def sealed(payload: bytes) -> bytes:
 
 
 def read(payload: bytes) -> Knock:
-    return callout.read(sealed(payload), THEIRS.public, OURS, ACCOUNT.public, NOW)
+    return callout.read(sealed(payload), THEIRS.public, [OURS], [ACCOUNT.public], NOW)
 
 
 def signed_by(key: nkey.KeyPair, nonce: bytes = b"once", **changes: str) -> dict[str, object]:
@@ -140,11 +140,11 @@ def test_any_bytes_at_all_are_refused_politely(payload: bytes) -> None:
 @pytest.mark.parametrize("box", [b"", b"xkv1", question(), OURS.seal(question(), THEIRS.public)])
 def test_what_is_not_sealed_for_us_is_refused(box: bytes) -> None:
     with pytest.raises(InvalidToken, match="box: "):
-        callout.read(box, THEIRS.public, NOBODY_S, ACCOUNT.public, NOW)
+        callout.read(box, THEIRS.public, [NOBODY_S], [ACCOUNT.public], NOW)
     with pytest.raises(InvalidToken, match="expected a public key of a box"):
-        callout.read(sealed(question()), "", OURS, ACCOUNT.public, NOW)
+        callout.read(sealed(question()), "", [OURS], [ACCOUNT.public], NOW)
     with pytest.raises(InvalidToken, match="not sealed for us by its sender"):
-        callout.read(sealed(question()), NOBODY_S.public, OURS, ACCOUNT.public, NOW)
+        callout.read(sealed(question()), NOBODY_S.public, [OURS], [ACCOUNT.public], NOW)
 
 
 def test_who_signed_the_server_s_nonce_is_known() -> None:

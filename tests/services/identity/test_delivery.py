@@ -52,7 +52,7 @@ async def test_a_server_is_asked_again_until_it_has_read_what_there_is_and_left_
         world = World(client, "shop", tmp_path)
         await world.begin()
         mirror = await world.replica()
-        delivery = InPods(mirror, Presence(servers, {}), clock, 30.0)
+        delivery = InPods(mirror, Presence(servers, dict), clock, 30.0)
         late = "NATS server n0, n1: has not read Secret tulle-nats as it is now"
 
         assert await delivery.deliver() == late

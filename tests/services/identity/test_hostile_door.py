@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
@@ -18,12 +20,16 @@ from common.contract.identity import CertifyRequest
 from common.names import Identity, WorkloadName
 from common.nats_server import NatsServer, free_port
 from common.x509 import bus_context, chain_pem, generate_key, key_pem, load_der, signing_request
-from services.identity import accounts, callout, nats_files, nkey
+from services.identity import accounts, callout, nats_files, nkey, server_certificate
 from services.identity.authority import Authority
 from services.identity.bootstrap import bootstrap
 from services.identity.callout import Knock
 from services.identity.directory import MeshDirectory
+from services.identity.nats_config import NOBODY
 from services.identity.permissions import CALLOUT, Permissions
+from services.identity.progress import FORWARD
+from services.identity.roots import NODE
+from services.identity.steps import Steps
 from services.identity.tokens import issue
 from tests.support import hostile
 from tests.support.hostile import WEB
@@ -99,7 +105,12 @@ CONNECTS: dict[str, Options] = {
     "an empty token": lambda _mesh, _nonce: {"auth_token": ""},
     "a word": lambda _mesh, _nonce: {"auth_token": "secret"},
     "a user and a password": lambda _mesh, _nonce: {"user": "identity", "pass": "identity"},
-    "the user of the routes": lambda _mesh, _nonce: {"user": "route", "pass": "route"},
+    "the name of NATS's nodes": lambda _mesh, _nonce: {"user": NODE, "pass": ""},
+    "the key that nobody has, unsigned": lambda _mesh, _nonce: {"nkey": NOBODY},
+    "the key that nobody has, signed by another": lambda _mesh, nonce: {
+        "nkey": NOBODY,
+        "sig": signed(ADA, nonce),
+    },
     "the name of a workload": lambda _mesh, _nonce: {"user": "shop/web-1"},
     "the account's public key as a user": lambda mesh, _nonce: {
         "user": mesh.directory.account().public
@@ -264,26 +275,55 @@ async def test_who_asks_for_another_s_certificate_is_told_nothing_by_anybody(mes
 
 
 async def test_a_leaf_does_not_make_its_holder_a_node(tmp_path: Path) -> None:
-    """Routes are TLS with certificates of the same anchor as everybody's: the password keeps them apart."""
+    """Routes are TLS with certificates of the same anchor as everybody's: a name keeps them apart."""
     ports = [free_port() for _ in range(3)]
     nodes = [
         nats_files.parse_node(f"n{n}=127.0.0.1:{free_port()}:{p}") for n, p in enumerate(ports)
     ]
     directory = bootstrap(tmp_path / "mesh", nodes=nodes, store_dir=tmp_path / "store")
-    async with NatsServer(directory.node_config_file("n0"), scheme="tls") as server:
+    async with NatsServer(directory.node_config_file("n0"), scheme="tls"):
         with_leaf = _with_certificate(directory, tmp_path)
-        without = bus_context(directory.anchors_file.read_text())
-        connect = 'CONNECT {"user":"route","pass":"guess","verbose":false,"tls_required":true}'
+        without, as_nats = (bus_context(directory.anchors_file.read_text()) for _ in range(2))
+        as_nats.load_cert_chain(directory.server_file, directory.server_key_file)
+        connect = f'CONNECT {{"user":"{NODE}","verbose":false,"tls_required":true}}'
         attempts = {
-            "a password": (with_leaf, connect),
+            "the name of nodes": (with_leaf, connect),
             "none": (with_leaf, 'CONNECT {"verbose":false}'),
         }
         for context, line in attempts.values():
             assert "Authorization Violation" in await _as_node(ports[0], context, line)
         # Without a certificate TLS 1.3 ends after the handshake, with the first byte.
         assert await _as_node(ports[0], without, connect) == ""
-        log = server.log_file.read_text()
-    assert directory.cluster_password_file.read_text() not in log
+        assert await _as_node(ports[0], as_nats, connect, "PONG")
+
+
+async def test_a_certificate_of_before_makes_no_node_once_its_anchor_is_gone(
+    tmp_path: Path,
+) -> None:
+    nodes = [nats_files.parse_node(f"n{n}=127.0.0.1:{free_port()}:{free_port()}") for n in range(3)]
+    directory = bootstrap(tmp_path / "mesh", nodes=nodes, store_dir=tmp_path / "store")
+    stolen = tmp_path / "stolen.pem"
+    stolen.write_bytes(directory.server_file.read_bytes() + directory.server_key_file.read_bytes())
+    connect, route = 'CONNECT {"verbose":false,"tls_required":true}', nodes[0].route_port
+    async with NatsServer(directory.node_config_file("n0"), scheme="tls") as server:
+        before = bus_context(directory.anchors_file.read_text())
+        before.load_cert_chain(stolen)
+        assert await _as_node(route, before, connect, "PONG")
+
+        steps = Steps(directory, directory.bus().trust_domain, 3600.0, SystemClock())
+        steps.resume()
+        for step in FORWARD.values():
+            steps.take(step)
+        server_certificate.renew(directory, SystemClock.now())
+        assert server.pid
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: "Reloaded server configuration" in server.log_file.read_text())
+
+        after = bus_context(directory.anchors_file.read_text())
+        after.load_cert_chain(stolen)
+        assert await _as_node(route, after, connect) == ""
+        after.load_cert_chain(directory.server_file, directory.server_key_file)
+        assert await _as_node(route, after, connect, "PONG")
 
 
 def _with_certificate(directory: MeshDirectory, work: Path) -> ssl.SSLContext:
@@ -299,15 +339,15 @@ def _with_certificate(directory: MeshDirectory, work: Path) -> ssl.SSLContext:
     return context
 
 
-async def _as_node(port: int, context: ssl.SSLContext, line: str) -> str:
-    """What a node says to somebody who claims to be one; empty if it just ends."""
+async def _as_node(port: int, context: ssl.SSLContext, line: str, until: str = "\0") -> str:
+    """What a node says, `until` that, to somebody who claims to be one; empty if it just ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     try:
         writer.write(f"{line}\r\nPING\r\n".encode())
         heard = b""
         async with asyncio.timeout(10):
             with suppress(OSError):
-                while more := await reader.read(100_000):
+                while until.encode() not in heard and (more := await reader.read(100_000)):
                     heard += more
         return heard.decode("latin-1")
     finally:

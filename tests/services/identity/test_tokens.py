@@ -31,7 +31,7 @@ def attest() -> Attest:
     """Attestors that have seen nothing yet."""
     keys = [KEY.public_key(), OLD_KEY.public_key()]
     return Attest(
-        join=JoinTokens(keys, "cluster.local", Memory()),
+        join=JoinTokens(lambda: keys, "cluster.local", Memory()),
         proof=Proofs(lambda: PKI.anchor.chain, "cluster.local"),
     )
 
