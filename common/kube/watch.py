@@ -2,7 +2,7 @@
 
 What interrupts a watch (the API's own time limit, a restart, a lost connection) is resumed from the last
 revision heard of, bookmarks included. A revision that the API has forgotten (410) makes it list again; so does
-a watch on which nothing is heard at all, as where etcd was restored from a backup and has not come as far again.
+a watch on which nothing is heard at all, as after etcd was restored from a backup and is not as far again.
 What did not change meanwhile is not told again. Law: what has been told, played in order, is what there is.
 """
 
