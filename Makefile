@@ -19,6 +19,8 @@ CHOSEN := $(if $(filter file,$(origin PYTHON)),,--python-was-chosen)
 SET_UP := packaging/set_up.py $(CHOSEN)
 PY := .venv/bin/python
 SOAK_SECONDS ?= 1800
+# Most of what tests do is wait: two files at a time. One after the other with TEST_ARGS="-n0".
+LANES := -n 2 --dist loadgroup --no-loadscope-reorder
 FUZZ_EFFORT ?= 40
 H2SPEC := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/bin/h2spec
 ENVTEST := $(or $(KUBEBUILDER_ASSETS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tulle/envtest)/kube-controller-manager
@@ -53,7 +55,7 @@ check: python
 test: python
 	@"$(PYTHON)" $(SET_UP) $(TOOLS)
 	@$(MAKE) --no-print-directory check; checked=$$?; \
-	$(PY) -m pytest $(TEST_ARGS) && { test $$checked = 0 || echo "make check failed: see above"; exit $$checked; }
+	$(PY) -m pytest $(LANES) $(TEST_ARGS) && { test $$checked = 0 || echo "make check failed: see above"; exit $$checked; }
 
 soak: python
 	@"$(PYTHON)" $(SET_UP) iptables ip unshare nginx

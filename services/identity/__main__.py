@@ -141,6 +141,7 @@ async def _serve(
             journal=journal,
             clock=clock,
             lock=lock,
+            gone=door.gone,
         )
         key_rotator = KeyRotator(
             bus,

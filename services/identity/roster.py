@@ -70,7 +70,7 @@ class Roster:
 
     @property
     def departed(self) -> frozenset[str]:
-        """Who has stopped, in good order, and was not heard of since."""
+        """Who has stopped, in good order, or is known to be no more, and was not heard of since."""
         return frozenset(self._departed)
 
     def hear(self, subject: str, ack: Ack) -> None:
@@ -93,12 +93,16 @@ class Roster:
         if subject != _where_entered(event):
             return
         if event.phase == "stopped":
-            self._heard.pop(name, None)
-            self._came.pop(name, None)
-            self._remember(self._departed, name, None)
+            self.depart(name)
         else:
             self._remember(self._came, name, self._clock.monotonic())
             self._departed.pop(name, None)
+
+    def depart(self, name: str) -> None:
+        """It is known from elsewhere that somebody is no more; heard of again, they are back."""
+        self._heard.pop(name, None)
+        self._came.pop(name, None)
+        self._remember(self._departed, name, None)
 
     def connect(self, names: Collection[str]) -> None:
         """These have a connection now, and nobody else."""

@@ -27,7 +27,7 @@ from services.identity.progress import FORWARD, Step
 from services.identity.roster import Roster
 from services.identity.server_files import ServerFiles
 from services.identity.steps import Steps
-from services.identity.stock import Stock
+from services.identity.stock import Gone, Stock
 from services.identity.store import NotKept, Store
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,9 @@ class Rotator:
         journal: Journal,
         clock: Clock,
         lock: anyio.Lock,
+        gone: Gone | None = None,
     ) -> None:
-        """With `lock` nobody else changes the mesh directory."""
+        """With `lock` nobody else changes the mesh directory; nobody is waited for who is `gone`."""
         self._bus = bus
         self._store = store
         self._reloader = reloader
@@ -67,6 +68,7 @@ class Rotator:
         self._clock = clock
         self._backoff = Backoff(clock)
         self._lock = lock
+        self._gone = gone
         self._wake = anyio.Event()
         self._trust = Kept(bus, subjects.trust(), clock)
         self._rotation = Kept(bus, subjects.rotation(), clock)
@@ -164,6 +166,8 @@ class Rotator:
             await self._store.keep()
         bundle = self._reloader.current.value.bundle
         self._stock.take(self._steps.progress.members, bundle, self._trust.revision)
+        if self._gone and await self._stock.part(self._gone):
+            self._stock.take(self._steps.progress.members, bundle, self._trust.revision)
 
     def _hindrance(self) -> str:
         """Why the next step must wait; empty if it need not."""

@@ -29,6 +29,7 @@ from services.identity.presence import Presence
 from services.identity.server_files import Delivery, InFiles
 from services.identity.settings import Settings
 from services.identity.spent import Ledger
+from services.identity.stock import Gone
 from services.identity.store import InPlace, Store
 from services.identity.tokens import JoinTokens
 from services.identity.verdicts import Judge, Verdicts
@@ -41,6 +42,8 @@ class Door:
     judge: Judge
     present: Present | None = None
     """Whether somebody who asks for a certificate is still there; None if nobody can know."""
+    gone: Gone | None = None
+    """Whether a workload is known to be no more; None likewise."""
 
 
 class Source(Protocol):
@@ -130,7 +133,7 @@ class _Kubernetes:
         accounts = Reviews(self._client, trust_domain)
         pods = Pods(self._client, self._clock, others=joins)
         attest = Verdicts(Attest(proof=proof, join=join, accounts=accounts))
-        return Door(Living(attest, pods), pods.check)
+        return Door(Living(attest, pods), pods.check, pods.is_gone)
 
 
 def _join_tokens(mesh: MeshDirectory, trust_domain: str, ledger: Ledger) -> JoinTokens:

@@ -1,15 +1,20 @@
 """Taking stock in a rotation: who is there, how far everybody is, and whom it waits for since when."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from common.clock import Clock
 from common.contract.identity import TrustBundle, Waiting
+from common.names import WorkloadName
 from services.identity.presence import Presence
 from services.identity.roster import Roster, Standing, Wanted
 
 MOMENT_SECONDS = 0.5
 """NATS is not asked again before."""
 _NAMED = 5
+_ASKED = 20
+"""Of so many it is asked at a time whether they are gone."""
+Gone = Callable[[WorkloadName], Awaitable[bool]]
+"""Whether a workload is known to be no more; False if that cannot be told."""
 
 
 class Stock:
@@ -49,6 +54,16 @@ class Stock:
         self._standing = self.roster.standing(names, Wanted.of(bundle, revision))
         now = self._clock.now()
         self._since = {name: self._since.get(name, now) for name in self._standing.waiting}
+
+    async def part(self, gone: Gone) -> bool:
+        """Wait no more for workloads that are silent and known to be gone; True if there were any."""
+        present = self.roster.present()
+        silent = [name for name in self._standing.waiting if name not in present]
+        workloads = [name for name in silent if not name.startswith("_/")]
+        lost = [name for name in workloads[:_ASKED] if await gone(WorkloadName(*name.split("/")))]
+        for name in lost:
+            self.roster.depart(name)
+        return bool(lost)
 
     def begin_anew(self) -> None:
         """Another phase: of what was known nothing counts."""

@@ -21,10 +21,17 @@ def make_root(root: Path, hosts_file: Path) -> None:
     root.mkdir(exist_ok=True)
     mount("tmpfs", root, "tmpfs")
     root.chmod(0o755)
-    for path in sorted((*SYSTEM, *PYTHON), key=len):  # what holds another comes first
+    for path in SYSTEM:
         _show(Path(path), root)
+    show_python(root)
     bind(hosts_file, root / "etc" / "hosts")
     (root / "tmp").mkdir(exist_ok=True)
+
+
+def show_python(root: Path) -> None:
+    """Make Python and our checkout visible, unless they are: what was mounted over them may hide them."""
+    for path in sorted(PYTHON, key=len):  # what holds another comes first
+        _show(Path(path), root)
 
 
 def inside(root: Path, path: str) -> Path:

@@ -94,6 +94,16 @@ class Pods:
         """Raise InvalidToken if there is no such pod, or not with that identity."""
         await self._present(identity, workload)
 
+    async def is_gone(self, workload: WorkloadName) -> bool:
+        """True if the pod is not there or has ended; False if that cannot be told, or it may be no pod."""
+        if self._others:
+            return False
+        try:
+            pod = await self._get(workload)
+        except KubernetesUnavailable:
+            return False
+        return pod is None or pod.status.phase in _ENDED
+
     async def _present(self, identity: Identity, workload: WorkloadName) -> Pod | None:
         """The pod; None if that cannot be told now, or it may be something else than a pod."""
         if self._clock.monotonic() < self._away_until:

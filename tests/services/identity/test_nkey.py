@@ -42,6 +42,10 @@ OTHER = nkey.generate(nkey.USER)
         "A" * 58,
         USER.seed[:20] + ("A" if USER.seed[20] != "A" else "B") + USER.seed[21:],
     ],
+    ids=[
+        *("nothing", "one letter", "no base32", "not ASCII", "a public key", "cut off"),
+        *("an exclamation mark", "no checksum", "one letter is another"),
+    ],
 )
 def test_a_malformed_seed_is_refused_and_not_shown(seed: str) -> None:
     with pytest.raises(InvalidCertificate, match="expected a seed that begins with S") as caught:
@@ -55,7 +59,11 @@ def test_a_seed_of_another_kind_is_refused() -> None:
         nkey.load(USER.seed, nkey.ACCOUNT)
 
 
-@pytest.mark.parametrize("public", ["", "U", USER.seed, OTHER.public[:-1], "N" + USER.public[1:]])
+@pytest.mark.parametrize(
+    "public",
+    ["", "U", USER.seed, OTHER.public[:-1], "N" + USER.public[1:]],
+    ids=["nothing", "one letter", "a seed", "cut off", "a server's prefix"],
+)
 def test_a_malformed_public_key_is_refused(public: str) -> None:
     with pytest.raises(InvalidToken, match="expected a public key of a user"):
         nkey.verify(public, nkey.USER, b"data", USER.sign(b"data"))

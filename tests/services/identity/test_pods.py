@@ -98,6 +98,19 @@ async def test_where_there_are_others_than_pods_one_may_have_a_leaf_and_no_pod()
             await here.judged(TOKEN)
 
 
+async def test_gone_is_only_a_pod_that_is_known_not_to_be_there_or_to_have_ended() -> None:
+    async with world(pod()) as here:
+        assert not await here.pods.is_gone(WEB)
+        here.api.put(PODS, pod(phase="Succeeded"))
+        assert await here.pods.is_gone(WEB)
+        here.api.delete(PODS, "web-1")
+        assert await here.pods.is_gone(WEB)
+        here.api.up = False
+        assert not await here.pods.is_gone(WEB)
+    async with world(others=True) as here:
+        assert not await here.pods.is_gone(WEB)
+
+
 async def test_while_the_api_is_away_leaves_are_believed_and_nobody_waits_for_it() -> None:
     async with world(pod()) as here:
         here.api.up = False

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.support.roots import SYSTEM, bind, freeze, inside, make_root
+from tests.support.roots import SYSTEM, bind, freeze, inside, make_root, show_python
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -63,6 +63,7 @@ def become(box: Box) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch() if source.is_file() else target.mkdir(exist_ok=True)
         bind(source, target, read_only=mount.read_only)
+    show_python(root)
     if box.frozen:
         freeze(root)
     os.chroot(root)
