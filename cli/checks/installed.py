@@ -11,7 +11,6 @@ from cli.checks.lives import in_time, span
 from cli.durations import about
 from cli.kube import Metadata, Thing
 from common.errors import InvalidCertificate
-from common.version import VERSION
 from common.x509 import load_certificates
 
 MESH, TRUST = "tulle-mesh", "tulle-trust"
@@ -29,7 +28,7 @@ INJECTOR, WEBHOOK_SECRET = "tulle-injector", "tulle-injector-tls"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/meshsettings.tulle.dev"
 _SETTINGS = "/apis/tulle.dev/v1alpha1/meshsettings"
-_JOB = f"tulle-bootstrap-{VERSION.replace('.', '-')}"
+_BOOTSTRAP = "app.kubernetes.io/component=bootstrap"
 _OVERDUE = 0.8
 
 
@@ -245,7 +244,8 @@ INSTALLED = Group(
         Check(
             "its keys are there",
             _keys,
-            f"the bootstrap Job makes them: kubectl -n tulle logs job/{_JOB}",
+            f"the bootstrap Job makes them: kubectl -n tulle logs -l {_BOOTSTRAP}; to run it again:"
+            f" kubectl -n tulle delete job -l {_BOOTSTRAP}, and apply what Tulle was installed with",
             "keys",
         ),
         Check(

@@ -1,8 +1,9 @@
 """All objects of one kind, followed: listed once, then watched from there.
 
 What interrupts a watch (the API's own time limit, a restart, a lost connection) is resumed from the last
-revision heard of, bookmarks included. A revision that the API has forgotten (410) makes it list again; what
-did not change meanwhile is not told again. Law: what has been told, played in order, is what there is.
+revision heard of, bookmarks included. A revision that the API has forgotten (410) makes it list again; so does
+a watch on which nothing is heard at all, as after etcd was restored from a backup and is not as far again.
+What did not change meanwhile is not told again. Law: what has been told, played in order, is what there is.
 """
 
 import logging
@@ -28,6 +29,8 @@ SHORTEST, LONGEST = 240.0, 480.0
 """Seconds after which the API ends a watch: by chance, so that not all come back at once."""
 STALE = 60.0
 """Seconds of not being able to resume after which it lists again, whatever the reason."""
+SILENT = 60.0
+"""Seconds of a watch in which the API has said something, if only that nothing happened."""
 ABSENT = 30.0
 """Seconds after which it looks again, at most, whether a kind is known by now."""
 GONE = 410
@@ -176,14 +179,23 @@ class Watch(Generic[T]):
             resourceVersion=self._revision,
             timeoutSeconds=str(round(seconds)),
         )
-        began = self._clock.monotonic()
-        async with self._client.lines(self.kind.path, query) as batches:
-            self.state.set(State(loaded=True))
-            async for lines in batches:
-                self._take(lines)
-                self._fine()
+        began, heard = self._clock.monotonic(), False
+        try:
+            async with self._client.lines(self.kind.path, query) as batches:
+                self.state.set(State(loaded=True))
+                async for lines in batches:
+                    heard = True
+                    self._take(lines)
+                    self._fine()
+        finally:
+            lasted = self._clock.monotonic() - began
+            if not heard and lasted > SILENT:
+                log.info(
+                    "lists again", extra=fields(kind=self.kind.name, silent_after=self._revision)
+                )
+                self._revision = ""
         # What ends at once may go on doing so.
-        if self._clock.monotonic() - began < 1:
+        if lasted < 1:
             await anyio.sleep(self._backoff.next())
 
     def _query(self, **more: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ from services.injector.patch import Draft, Operation, Pointer
 MESHED = "tulle.dev/meshed"
 CREATED_BY = "tulle.dev/created-by"
 PROXY_VERSION = "tulle.dev/proxy-version"
+_WANTS_IDENTITY = ("all-authenticated", "deny")
 _ANNOTATIONS = {CREATED_BY, PROXY_VERSION, sidecar.TRUST_ANCHORS}
 
 
@@ -111,7 +112,8 @@ def _metadata(
 def _containers(draft: Draft, mesh: Mesh, options: Options, owner: str) -> None:
     proxy = sidecar.proxy(mesh, options, owner)
     first = [sidecar.redirect(options)] + ([proxy] if options.native else [])
-    draft.insert(("spec", "initContainers"), 0, first)
+    # Before a classic sidecar runs, containers of the pod's start would be redirected to nobody: they go first.
+    draft.insert(("spec", "initContainers"), 0 if options.native else None, first)
     if not options.native:
         # A hook after the start of the first container holds up the others.
         draft.insert(("spec", "containers"), 0 if options.wait else None, [proxy])
@@ -130,16 +132,26 @@ def _doubts(spec: Mapping[str, Any], options: Options) -> Iterator[str]:
                 yield f"container {name}: port {number} is the proxy's; it cannot be listened on"
             if port.get("protocol") == "UDP":
                 yield f"container {name}: port {number}: UDP does not go through the mesh"
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            if mapping(container.get(probe)).get("tcpSocket"):
-                yield (
-                    f"container {name}: {probe}: tcpSocket reaches the proxy, and passes before the container "
-                    "listens; use httpGet, grpc or exec"
-                )
+        yield from _probed(container, options)
         own = mapping(container.get("securityContext")).get("runAsUser")
         user = mapping(spec.get("securityContext")).get("runAsUser") if own is None else own
         if user == options.uid:
             yield (
                 f"container {name}: runs as user {user}, like the proxy: its connections do not go"
                 " through the mesh; see config.tulle.dev/proxy-uid"
+            )
+
+
+def _probed(container: Mapping[str, Any], options: Options) -> Iterator[str]:
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asks, where = mapping(container.get(probe)), f"container {container.get('name')}: {probe}"
+        if asks.get("tcpSocket"):
+            yield (
+                f"{where}: tcpSocket reaches the proxy, and passes before the container listens; use httpGet,"
+                " grpc or exec"
+            )
+        if options.default_policy in _WANTS_IDENTITY and {"httpGet", "grpc"} & asks.keys():
+            yield (
+                f"{where}: the kubelet has no certificate, so {options.default_policy} refuses it; use exec,"
+                " or a port of its own in config.tulle.dev/skip-inbound-ports"
             )

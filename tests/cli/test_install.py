@@ -60,6 +60,15 @@ def test_without_options_it_is_what_lies_in_k8s_to_the_byte() -> None:
     assert result.stdout == "".join(file.read_text() for file in sorted(FOLDER.glob("*.yaml")))
 
 
+def test_the_injector_answers_until_the_api_server_asks_another() -> None:
+    template = printed("install")["Deployment", "tulle-injector"]["spec"]["template"]["spec"]
+    (container,) = template["containers"]
+    _, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+
+    # It has ten seconds more for whoever has asked by then.
+    assert 3 <= int(seconds) <= template["terminationGracePeriodSeconds"] - 10
+
+
 def test_highly_available_is_three_of_nats_and_several_of_all_else_on_machines_of_their_own() -> (
     None
 ):

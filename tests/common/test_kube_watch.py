@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 
+from common.clock import ManualClock
 from common.kube.client import Client
 from common.kube.objects import Gone, Kind, Meta, Seen, Unreadable
 from common.kube.watch import Event, Watch
@@ -56,14 +57,14 @@ class Told:
 
 @asynccontextmanager
 async def following(
-    *names: str, kind: Kind[Pod] = KIND, page: int = 2
+    *names: str, kind: Kind[Pod] = KIND, page: int = 2, clock: ManualClock | None = None
 ) -> AsyncIterator[tuple[KubeApi, Told, Watch[Pod]]]:
     """A watch of some pods that has listed them."""
     async with kube_api() as (api, access), Client(access) as client:
         for name in names:
             api.put(PODS, pod(name))
         told = Told()
-        watch = Watch(client, kind, told, page=page)
+        watch = Watch(client, kind, told, page=page, clock=clock)
         async with anyio.create_task_group() as group:
             group.start_soon(watch.run)
             await watch.state.wait_for(lambda state: state.loaded)
@@ -154,6 +155,20 @@ async def test_a_revision_ahead_of_the_api_lists_again() -> None:
 
         await until(lambda: watch.stats.lists == 2)
         assert told.phases == {"a": "Running"}
+
+
+async def test_an_api_that_says_nothing_for_long_is_asked_for_everything() -> None:
+    clock = ManualClock()
+    async with following("a", clock=clock) as (api, told, watch):
+        await until(lambda: api.asked(watch="1"))
+        api.silent = True
+        api.put(PODS, pod("b"))
+        api.delete(PODS, "a")
+        clock.advance(300)
+        api.cut()
+
+        await until(lambda: told.phases == {"b": "Running"})
+        assert watch.stats.lists == 2
 
 
 async def test_a_busy_api_is_left_alone_as_long_as_it_says() -> None:

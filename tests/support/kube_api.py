@@ -49,6 +49,8 @@ class KubeApi:
         self.unknown: set[str] = set()
         """Paths that the API does not know."""
         self.up = True
+        self.silent = False
+        """Who watches hears nothing: so it is above the revisions of an etcd that was restored."""
         self._objects: dict[str, dict[tuple[str, str], Json]] = {}
         self._history: list[tuple[int, str, str, Json]] = []
         self._news = Event()
@@ -159,7 +161,7 @@ class KubeApi:
         while not cut.is_set():
             news = self._news
             for _, path, what, item in self._history[told:]:
-                if path == request.path:
+                if path == request.path and not self.silent:
                     await response.write(
                         json.dumps({"type": what, "object": item}).encode() + b"\n"
                     )

@@ -55,6 +55,14 @@ def test_a_classic_sidecar_stands_among_the_containers(wait: str, order: list[st
     assert proxy["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "7"]
 
 
+def test_what_starts_a_pod_has_the_network_to_itself_before_a_classic_sidecar() -> None:
+    classic = {PREFIX + "proxy-enable-native-sidecar": "false"}
+    pod = injected(a_pod(classic, initContainers=[{"name": "migrate", "image": "m"}]))
+
+    names = [one["name"] for one in pod["spec"]["initContainers"]]
+    assert names == ["migrate", "tulle-redirect"]
+
+
 def test_what_the_proxy_is_told_are_settings_that_it_understands() -> None:
     asked = {
         PREFIX + "inbound-port": "5143",
@@ -200,6 +208,17 @@ def test_a_pod_that_ends_is_warned_of_a_sidecar_that_does_not() -> None:
     assert "never completes" in warning
     assert inject(a_pod(restartPolicy="Never"), MESH, ENABLED).warnings == ()
     assert inject(a_pod(classic, restartPolicy="Always"), MESH, ENABLED).warnings == ()
+
+
+@pytest.mark.parametrize("probe", ["httpGet", "grpc"])
+def test_probes_are_warned_of_a_policy_that_refuses_the_kubelet(probe: str) -> None:
+    containers = [{"name": "a", "livenessProbe": {probe: {"port": 80}}}]
+    policy = PREFIX + "default-inbound-policy"
+
+    (warning,) = inject(a_pod({policy: "deny"}, containers=containers), MESH, ENABLED).warnings
+    assert "livenessProbe: the kubelet has no certificate, so deny refuses it" in warning
+    for one in ({}, {policy: "all-unauthenticated"}):
+        assert inject(a_pod(one, containers=containers), MESH, ENABLED).warnings == ()
 
 
 def test_the_patch_is_the_smallest_that_does_it() -> None:
