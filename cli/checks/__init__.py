@@ -7,7 +7,8 @@ lives        how long certificates still live, and how far clocks are apart
 directory    the mesh directory
 kubernetes   the Kubernetes API
 before       whether Tulle can be installed there
-installed    the control plane as it lies in the cluster, and its webhook
+installed    the control plane as it lies in the cluster
+injection    whether new pods get their proxies
 certificate  the certificate that NATS shows
 bus          NATS, and what is retained on it
 services     the services as they run

@@ -6,7 +6,8 @@ import msgspec
 
 from cli.checks.context import Context
 from cli.checks.frame import Check, Doubtful, Group, Wrong, count, named
-from cli.checks.installed import DERIVED, MESH, PART_OF, WEBHOOKS, webhooks
+from cli.checks.injection import WEBHOOKS, webhooks
+from cli.checks.installed import DERIVED, MESH, PART_OF
 from cli.checks.kubernetes import OLDEST, numbers
 from cli.checks.lives import agree
 from cli.kube import Json, Kube, Metadata, Right, Thing

@@ -9,7 +9,8 @@ from cli.checks.context import Context
 from cli.checks.directory import DIRECTORY
 from cli.checks.frame import Check, Doubtful, Finding, Group, findings
 from cli.checks.identity import IDENTITY
-from cli.checks.installed import INJECTION, INSTALLED
+from cli.checks.injection import INJECTION
+from cli.checks.installed import INSTALLED
 from cli.checks.kubernetes import KUBERNETES
 from cli.checks.proxies import namespaces, proxies
 from cli.checks.services import SERVICES

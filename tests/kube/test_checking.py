@@ -28,6 +28,7 @@ from services.injector.serving import make
 from tests.support.cluster import Cluster
 from tests.support.identity import Mesh, nats
 from tests.support.in_a_cluster import Operator, put_keys, workload
+from tests.support.labelling import labelling
 from tests.support.nats import until_told
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +139,7 @@ async def mesh(cluster: Cluster, namespace: str, tmp_path: Path) -> AsyncIterato
         configuration(namespace, webhook.bundle),
     )
     async with nats(tmp_path) as mesh, mesh.identity(), AsyncExitStack() as stack:
+        await stack.enter_async_context(labelling(cluster, labels(namespace), tmp_path))
         await put_keys(cluster, namespace, mesh)
         buses = [
             await stack.enter_async_context(mesh.role(role))
@@ -146,6 +148,11 @@ async def mesh(cluster: Cluster, namespace: str, tmp_path: Path) -> AsyncIterato
         await stack.enter_async_context(_serving(buses))
         yield mesh
     cluster.kubectl("delete", "mutatingwebhookconfiguration", namespace)
+
+
+def labels(namespace: str) -> str:
+    """Whose injector takes no pod but what `tulle check` only tries."""
+    return f"{namespace}-labels"
 
 
 class _serving:
@@ -210,6 +217,7 @@ async def test_the_control_plane_is_looked_at_and_what_is_wrong_is_told(
         pod_that_waits(namespace),
     )
     cluster.kubectl("delete", "secret", "tulle-bus-telemetry", "-n", namespace)
+    cluster.kubectl("delete", "mutatingwebhookconfiguration", labels(namespace))
     broken = await operator.tulle("check", "-o", "json")
     short = await operator.tulle("check", "-o", "short")
 
@@ -222,6 +230,7 @@ async def test_the_control_plane_is_looked_at_and_what_is_wrong_is_told(
         "ready": "tulle-destination: 0/1 ready; pod tulle-destination-1, container main: "
         "ImagePullBackOff: no such image",
         "webhook-bundle": "injector.tulle.dev: caBundle is another",
+        "webhook-reached": "a pod in namespace default that asks for a proxy would get none",
     }
     assert "√" not in short.stdout
     assert "docs/checks.md#ready" in short.stdout

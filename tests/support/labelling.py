@@ -1,0 +1,82 @@
+"""In place of the injector: a webhook that does no more than label a pod as meshed."""
+
+import base64
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from common.clock import SystemClock
+from common.nats_server import free_port
+from services.injector.serving import make
+from tests.support.cluster import Cluster
+
+_LABEL = [{"op": "add", "path": "/metadata/labels/tulle.dev~1meshed", "value": "true"}]
+
+
+@asynccontextmanager
+async def labelling(cluster: Cluster, name: str, folder: Path) -> AsyncIterator[None]:
+    """Answers the API server for pods labelled `app.kubernetes.io/name: tulle-check`, until it is left.
+
+    `name` is that of the MutatingWebhookConfiguration, which a test may delete before.
+    """
+    shown, port = make(["localhost"], SystemClock().now()), free_port()
+    held = folder / "labelling.pem"
+    held.write_bytes(shown.held)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(held)
+    application = web.Application()
+    application.router.add_post("/", _answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+        cluster.apply(_configuration(name, port, shown.bundle))
+        yield
+    finally:
+        cluster.kubectl("delete", "mutatingwebhookconfiguration", name, "--ignore-not-found")
+        await runner.cleanup()
+
+
+async def _answer(request: web.Request) -> web.Response:
+    review: dict[str, Any] = await request.json()
+    patch = base64.b64encode(json.dumps(_LABEL).encode()).decode()
+    review["response"] = {
+        "uid": review.pop("request")["uid"],
+        "allowed": True,
+        "patchType": "JSONPatch",
+        "patch": patch,
+    }
+    return web.json_response(review)
+
+
+def _configuration(name: str, port: int, bundle: bytes) -> dict[str, Any]:
+    hook = {
+        "name": "labelling.tulle.dev",
+        "clientConfig": {
+            "url": f"https://localhost:{port}/",
+            "caBundle": base64.b64encode(bundle).decode(),
+        },
+        "rules": [
+            {
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE"],
+                "resources": ["pods"],
+            }
+        ],
+        "objectSelector": {"matchLabels": {"app.kubernetes.io/name": "tulle-check"}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Ignore",
+    }
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [hook],
+    }
