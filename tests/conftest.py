@@ -13,7 +13,7 @@ settings.register_profile(
 )
 settings.load_profile("shared machine")
 
-_TESTS = Path(__file__).parent
+_KUBE = Path(__file__).parent / "kube"
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +22,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file share what it has set up, and those of tests/kube one API server: each stay together."""
+    """Tests of a file share what it has set up, and many of tests/kube one API server: each stay together."""
     for item in items:
-        folder = item.path.relative_to(_TESTS).parts[0]
-        group = folder if folder == "kube" else item.location[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+        shared = "cluster" in getattr(item, "fixturenames", ()) and _KUBE in item.path.parents
+        item.add_marker(pytest.mark.xdist_group("kube" if shared else item.location[0]))

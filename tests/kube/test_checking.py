@@ -28,7 +28,7 @@ from services.injector.serving import make
 from tests.support.cluster import Cluster
 from tests.support.identity import Mesh, nats
 from tests.support.in_a_cluster import Operator, put_keys, workload
-from tests.support.labelling import labelling
+from tests.support.labelling import configuration, labelling
 from tests.support.nats import until_told
 
 pytestmark = pytest.mark.anyio
@@ -136,7 +136,7 @@ async def mesh(cluster: Cluster, namespace: str, tmp_path: Path) -> AsyncIterato
             "metadata": {"name": "tulle-injector-tls", "namespace": namespace},
             "data": {"tls.crt": base64.b64encode(webhook.certificate).decode()},
         },
-        configuration(namespace, webhook.bundle),
+        injecting(namespace, webhook.bundle),
     )
     async with nats(tmp_path) as mesh, mesh.identity(), AsyncExitStack() as stack:
         await stack.enter_async_context(labelling(cluster, labels(namespace), tmp_path))
@@ -175,33 +175,11 @@ class _serving:
         await self._group.__aexit__(None, None, None)
 
 
-def configuration(namespace: str, bundle: bytes) -> dict[str, Any]:
+def injecting(namespace: str, bundle: bytes) -> dict[str, Any]:
     """What has the API server call the injector of that namespace, for no pod at all."""
-    hook = {
-        "name": "injector.tulle.dev",
-        "clientConfig": {
-            "service": {"name": "tulle-injector", "namespace": namespace},
-            "caBundle": base64.b64encode(bundle).decode(),
-        },
-        "rules": [
-            {
-                "apiGroups": [""],
-                "apiVersions": ["v1"],
-                "operations": ["CREATE"],
-                "resources": ["pods"],
-            }
-        ],
-        "namespaceSelector": {"matchLabels": {"injected": "never"}},
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "failurePolicy": "Ignore",
-    }
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": namespace},
-        "webhooks": [hook],
-    }
+    service = {"name": "tulle-injector", "namespace": namespace}
+    nowhere = {"matchLabels": {"injected": "never"}}
+    return configuration(namespace, {"service": service}, bundle, namespaceSelector=nowhere)
 
 
 async def test_the_control_plane_is_looked_at_and_what_is_wrong_is_told(
@@ -213,7 +191,7 @@ async def test_the_control_plane_is_looked_at_and_what_is_wrong_is_told(
     versions = await operator.tulle("version", "-o", "json")
     cluster.apply(
         workload("Deployment", "tulle-destination", namespace, ready=0),
-        configuration(namespace, make(["other"], SystemClock.now()).bundle),
+        injecting(namespace, make(["other"], SystemClock.now()).bundle),
         pod_that_waits(namespace),
     )
     cluster.kubectl("delete", "secret", "tulle-bus-telemetry", "-n", namespace)

@@ -35,7 +35,15 @@ async def labelling(cluster: Cluster, name: str, folder: Path) -> AsyncIterator[
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
-        cluster.apply(_configuration(name, port, shown.bundle))
+        labels = {"matchLabels": {"app.kubernetes.io/name": "tulle-check"}}
+        cluster.apply(
+            configuration(
+                name,
+                {"url": f"https://localhost:{port}/"},
+                shown.bundle,
+                objectSelector=labels,
+            )
+        )
         yield
     finally:
         cluster.kubectl("delete", "mutatingwebhookconfiguration", name, "--ignore-not-found")
@@ -54,13 +62,13 @@ async def _answer(request: web.Request) -> web.Response:
     return web.json_response(review)
 
 
-def _configuration(name: str, port: int, bundle: bytes) -> dict[str, Any]:
-    hook = {
-        "name": "labelling.tulle.dev",
-        "clientConfig": {
-            "url": f"https://localhost:{port}/",
-            "caBundle": base64.b64encode(bundle).decode(),
-        },
+def configuration(
+    name: str, client: dict[str, Any], bundle: bytes, **selector: dict[str, Any]
+) -> dict[str, Any]:
+    """What has the API server call a webhook for new pods that are selected, and go on without an answer."""
+    hook: dict[str, Any] = {
+        "name": "injector.tulle.dev",
+        "clientConfig": {**client, "caBundle": base64.b64encode(bundle).decode()},
         "rules": [
             {
                 "apiGroups": [""],
@@ -69,10 +77,10 @@ def _configuration(name: str, port: int, bundle: bytes) -> dict[str, Any]:
                 "resources": ["pods"],
             }
         ],
-        "objectSelector": {"matchLabels": {"app.kubernetes.io/name": "tulle-check"}},
         "admissionReviewVersions": ["v1"],
         "sideEffects": "None",
         "failurePolicy": "Ignore",
+        **selector,
     }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
