@@ -9,7 +9,8 @@ from cli.cluster import Cluster, anchors, refused
 from cli.mesh import named_mesh, run
 from common.errors import KubernetesRefused
 from common.files import private_folder
-from common.kube.stored import NOT_FOUND, Shelf, Stored
+from common.kube.client import CONFLICT, NOT_FOUND
+from common.kube.stored import Shelf, Stored
 from services.identity.cluster.layout import MESH, path_of
 from services.identity.directory import MeshDirectory, write
 
@@ -71,7 +72,7 @@ def _give_back(cluster: Cluster, before: bytes, after: bytes) -> None:
                 if await _changed(shelf, cluster, held, after):
                     return
         raise KubernetesRefused(
-            f"{cluster}: Secret {MESH} was changed by somebody else; try again", 409
+            f"{cluster}: Secret {MESH} was changed by somebody else; try again", CONFLICT
         )
 
     run(change)

@@ -11,15 +11,14 @@ from pathlib import Path
 
 from common.errors import InvalidSettings, KubernetesRefused, KubernetesUnavailable
 from common.kube.access import ACCOUNT, InCluster, KubeConfig
-from common.kube.client import Client
-from common.kube.stored import NOT_FOUND, KindOfData, Shelf
+from common.kube.client import FORBIDDEN, NOT_FOUND, Client
+from common.kube.stored import KindOfData, Shelf
 
 NAMESPACE = "tulle"
 TRUST = "tulle-trust"
 OPERATOR = "tulle-bus-operator"
 NATS = "tulle-nats"
 NATS_PORT = 4222
-FORBIDDEN = 403
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from common.errors import KubernetesRefused
-from common.kube.client import Client
+from common.kube.client import NOT_FOUND, Client
 
 T = TypeVar("T")
 Json = dict[str, Any]
-NOT_FOUND = 404
 _PAGE = "500"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -71,12 +70,7 @@ class Kube:
 
     async def get(self, path: str, model: type[T]) -> T | None:
         """An object, or None if there is none."""
-        try:
-            return await self._client.call("GET", path, model)
-        except KubernetesRefused as error:
-            if error.status == NOT_FOUND:
-                return None
-            raise
+        return await self._client.find(path, model)
 
     async def all(self, path: str, model: type[T], query: Mapping[str, str] = {}) -> list[T]:
         """All objects of a kind, page by page; none if the API does not know the kind."""

@@ -12,6 +12,7 @@ from cli.checks.kubernetes import OLDEST, numbers
 from cli.checks.lives import agree
 from cli.kube import Json, Kube, Metadata, Right, Thing
 from common.errors import KubernetesRefused
+from common.kube.client import FORBIDDEN
 from services.injector.options import Options
 from services.injector.sidecar import redirect, volumes
 
@@ -43,7 +44,6 @@ INSTALLED = (
 _OTHERS = ("istio", "linkerd", "kuma", "consul", "osm-")
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_FORBIDDEN = 403
 
 
 class _NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
@@ -152,7 +152,7 @@ async def _admitted(context: Context) -> str:
     try:
         await kube.would_take(f"/api/v1/namespaces/{namespace}/pods", _pod())
     except KubernetesRefused as error:
-        if error.status == _FORBIDDEN and "cannot create resource" in str(error):
+        if error.status == FORBIDDEN and "cannot create resource" in str(error):
             raise Doubtful(f"you may not create pods in {namespace}") from None
         raise Wrong(str(error).partition(": ")[2]) from None
     strict = await _strict(kube)

@@ -13,6 +13,7 @@ from cli.ways import Entry, Way, entry
 from common.bus import Bus
 from common.clock import Clock, SystemClock
 from common.errors import KubernetesRefused
+from common.kube.client import NOT_FOUND
 from services.identity.directory import MeshDirectory
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class Context:
         """An object that must be there. Raises KubernetesUnavailable, KubernetesRefused."""
         found = await (await self.kube()).get(path, model)
         if found is None:
-            raise KubernetesRefused(f"there is no {what}", 404)
+            raise KubernetesRefused(f"there is no {what}", NOT_FOUND)
         return found
 
     async def entry(self) -> Entry:

@@ -25,6 +25,8 @@ SILENCE = 300.0
 _MOST_LOOKS = 1000
 """A millisecond apart, until connections that were let go have really gone."""
 LINE_LIMIT = 32 * 1024 * 1024
+FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 403, 404, 409, 410
+"""What KubernetesRefused.status may be, among others."""
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -106,6 +108,15 @@ class Client:
             raise KubernetesUnavailable(
                 f"{method} {path}: answered what is no answer: {error}"
             ) from None
+
+    async def find(self, path: str, model: type[T]) -> T | None:
+        """An object as `model`; None if there is none. Raises as `call`."""
+        try:
+            return await self.call("GET", path, model)
+        except KubernetesRefused as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
 
     async def ask(
         self,

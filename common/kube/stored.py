@@ -6,10 +6,9 @@ from typing import Literal
 import msgspec
 
 from common.errors import KubernetesRefused
-from common.kube.client import MERGE_PATCH, Client
+from common.kube.client import CONFLICT, MERGE_PATCH, Client
 from common.kube.objects import Meta, api_path
 
-NOT_FOUND, CONFLICT = 404, 409
 KindOfData = Literal["Secret", "ConfigMap"]
 _PLURALS: dict[KindOfData, str] = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
@@ -51,19 +50,15 @@ class Shelf:
     async def read(self, kind: KindOfData, name: str) -> Stored | None:
         """The object as it is now; None if there is none."""
         path = f"{self._path(kind)}/{name}"
-        try:
-            if kind == "Secret":
-                secret = await self._client.call("GET", path, _Secret)
-                data, revision = secret.data or {}, secret.metadata.resource_version
-            else:
-                found = await self._client.call("GET", path, _ConfigMap)
-                data = {key: text.encode() for key, text in (found.data or {}).items()}
-                revision = found.metadata.resource_version
-        except KubernetesRefused as error:
-            if error.status == NOT_FOUND:
-                return None
-            raise
-        return Stored(kind=kind, name=name, data=data, revision=revision)
+        model: type[_Secret | _ConfigMap] = _Secret if kind == "Secret" else _ConfigMap
+        found = await self._client.find(path, model)
+        if found is None:
+            return None
+        data = {
+            key: value.encode() if isinstance(value, str) else value
+            for key, value in (found.data or {}).items()
+        }
+        return Stored(kind=kind, name=name, data=data, revision=found.metadata.resource_version)
 
     async def create(self, wanted: Stored) -> bool:
         """Make it; False if there is one already."""

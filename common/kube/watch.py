@@ -16,7 +16,7 @@ import msgspec
 from common.backoff import Backoff
 from common.clock import Clock, SystemClock
 from common.errors import KubernetesRefused, KubernetesUnavailable
-from common.kube.client import Client, refusal, status_of
+from common.kube.client import GONE, NOT_FOUND, Client, refusal, status_of
 from common.kube.objects import Gone, Kind, Meta, Named, Seen, T, Unreadable
 from common.latest import Latest
 from common.log import fields
@@ -33,8 +33,6 @@ SILENT = 60.0
 """Seconds of a watch in which the API has said something, if only that nothing happened."""
 ABSENT = 30.0
 """Seconds after which it looks again, at most, whether a kind is known by now."""
-GONE = 410
-MISSING = 404
 
 Event = Seen[T] | Gone | Unreadable
 
@@ -121,7 +119,7 @@ class Watch(Generic[T]):
             self._revision = ""
             # An API that forgets what it has just said must not be asked in a tight loop.
             await anyio.sleep(self._backoff.next())
-        elif error.status == MISSING and self.kind.optional:
+        elif error.status == NOT_FOUND and self.kind.optional:
             self._revision = ""
             self._tell([self._forget(*key) for key in list(self._known)])
             self.state.set(State(loaded=True))

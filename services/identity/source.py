@@ -14,7 +14,7 @@ from typing import Protocol
 import anyio
 
 from common.clock import Clock
-from common.kube.access import InCluster, KubeConfig
+from common.kube.access import access
 from common.kube.client import Client
 from services.identity.attest import Attest, Attestor
 from services.identity.certifier import Present
@@ -82,9 +82,7 @@ async def opened(settings: Settings, clock: Clock) -> AsyncIterator[Source]:
     if settings.source == "directory":
         yield _Directory(settings, clock)
         return
-    path = settings.kubeconfig
-    access = KubeConfig(Path(path)) if path else InCluster()
-    async with Client(access, agent="tulle-identity") as client:
+    async with Client(access(settings.kubeconfig), agent="tulle-identity") as client:
         yield _Kubernetes(settings, client, clock)
 
 

@@ -15,6 +15,7 @@ from common.clock import Clock
 from common.errors import KubernetesRefused, KubernetesUnavailable
 from common.kube.client import Client
 from common.kube.objects import Meta
+from common.kube.stored import Shelf, Stored
 from common.log import fields
 from services.injector.serving import Serving, is_good, make
 
@@ -24,12 +25,6 @@ TIDY_SECONDS = 10.0
 LOOK_SECONDS = 5.0
 _PATCH = "application/json-patch+json"
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-_NOT_FOUND, _CONFLICT = 404, 409
-
-
-class _Secret(msgspec.Struct, frozen=True):
-    metadata: Meta
-    data: dict[str, bytes] | None = None
 
 
 class _Client(msgspec.Struct, frozen=True, rename="camel"):
@@ -64,7 +59,7 @@ class Keeper:
         self._client = client
         self._place = place
         self._clock = clock
-        self._path = f"/api/v1/namespaces/{place.namespace}/secrets"
+        self._shelf = Shelf(client, place.namespace)
 
     async def follow(self, shown: Callable[[Serving], None]) -> None:
         """Call `shown` with what the Secret holds, at first and whenever it is another; for ever."""
@@ -90,71 +85,50 @@ class Keeper:
 
     async def tidy(self) -> None:
         """See to it once. Raises KubernetesUnavailable, KubernetesRefused."""
-        found, revision = await self.look()
+        found, held = await self.look()
         if found is None or not is_good(found, self._place.hosts, self._clock.now()):
-            await self.renew(found, revision)
+            await self.renew(found, held)
         else:
             await self._trust(found.bundle)
 
-    async def renew(self, found: Serving | None, revision: str | None) -> None:
+    async def renew(self, found: Serving | None, held: Stored | None) -> None:
         """Replace what `look` found. Raises KubernetesUnavailable, KubernetesRefused."""
         previous = found.certificate if found else b""
         successor = make(self._place.hosts, self._clock.now(), previous)
         await self._trust(successor.bundle)
-        await self._write(successor, revision)
+        await self._write(successor, held)
         log.info("webhook certificate", extra=fields(secret=self._place.secret))
 
-    async def look(self) -> tuple[Serving | None, str | None]:
-        """What the Secret holds, if that is a certificate, and its revision, if there is one."""
-        try:
-            secret = await self._client.call("GET", f"{self._path}/{self._place.secret}", _Secret)
-        except KubernetesRefused as error:
-            if error.status == _NOT_FOUND:
-                return None, None
-            raise
-        data = secret.data or {}
+    async def look(self) -> tuple[Serving | None, Stored | None]:
+        """What the Secret holds, if that is a certificate, and the Secret, if there is one."""
+        held = await self._shelf.read("Secret", self._place.secret)
+        data = held.data if held else {}
         if not data.get("tls.crt") or not data.get("tls.key"):
-            return None, secret.metadata.resource_version
+            return None, held
         serving = Serving(
             certificate=data["tls.crt"],
             key=data["tls.key"],
             previous=data.get("previous.crt", b""),
         )
-        return serving, secret.metadata.resource_version
+        return serving, held
 
-    async def _write(self, serving: Serving, revision: str | None) -> None:
+    async def _write(self, serving: Serving, held: Stored | None) -> None:
+        """Whoever has written since wins, and is read next time."""
         data = {
             "tls.crt": serving.certificate,
             "tls.key": serving.key,
             "previous.crt": serving.previous,
         }
-        name = self._place.secret
-        metadata = {"name": name, "namespace": self._place.namespace}
-        try:
-            if revision is None:
-                body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
-                await self._client.ask("POST", self._path, body=body)
-                return
-            # Whoever has written since wins, and is read next time.
-            patch = {"metadata": {"resourceVersion": revision}, "data": data}
-            await self._client.ask(
-                "PATCH",
-                f"{self._path}/{name}",
-                body=patch,
-                content_type="application/merge-patch+json",
-            )
-        except KubernetesRefused as error:
-            if error.status != _CONFLICT:
-                raise
+        if held is None:
+            await self._shelf.create(Stored(kind="Secret", name=self._place.secret, data=data))
+        else:
+            await self._shelf.change(held, {**held.data, **data})
 
     async def _trust(self, bundle: bytes) -> None:
         """Have every webhook of the configuration trust this; no configuration is no trouble."""
         path = f"{_CONFIGURATIONS}/{self._place.configuration}"
-        try:
-            found = await self._client.call("GET", path, _Configuration)
-        except KubernetesRefused as error:
-            if error.status != _NOT_FOUND:
-                raise
+        found = await self._client.find(path, _Configuration)
+        if found is None:
             log.warning("no webhook configuration", extra=fields(name=self._place.configuration))
             return
         if patch := _patch(found.webhooks or (), bundle):

@@ -5,13 +5,10 @@ from typing import Any
 
 import msgspec
 
-from common.errors import KubernetesRefused
 from common.kube.client import Client
 from common.kube.objects import Kind, Meta, Seen
 from common.kube.watch import Watch
 from services.injector.annotations import INJECT, PREFIX, with_label
-
-_NOT_FOUND = 404
 
 
 class _Metadata(Meta, frozen=True, rename="camel"):
@@ -54,13 +51,8 @@ class Namespaces:
         known = self._known.get(name)
         if known is not None:
             return known
-        try:
-            path = f"/api/v1/namespaces/{name}"
-            return (await self._client.call("GET", path, Namespace)).ours
-        except KubernetesRefused as error:
-            if error.status == _NOT_FOUND:
-                return {}
-            raise
+        found = await self._client.find(f"/api/v1/namespaces/{name}", Namespace)
+        return found.ours if found else {}
 
     def _hear(self, events: list[Any]) -> None:
         for event in events:

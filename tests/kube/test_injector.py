@@ -227,10 +227,10 @@ async def test_the_certificate_is_replaced_without_a_pod_being_refused(
 ) -> None:
     async with injecting(cluster, namespace) as world:
         where = await world.namespace("on", **{"tulle.dev/inject": "enabled"})
-        first, revision = await world.keeper.look()
+        first, held = await world.keeper.look()
         assert first is not None
 
-        await world.keeper.renew(first, revision)
+        await world.keeper.renew(first, held)
         second, _ = await world.keeper.look()
 
         assert second is not None

@@ -7,20 +7,17 @@ when it is worth another try.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import anyio
 
 from common.clock import SystemClock
 from common.config import environment
 from common.errors import InvalidName, InvalidSettings, KubernetesRefused
-from common.kube.access import Access, InCluster, KubeConfig
-from common.kube.client import Client
+from common.kube.access import Access, access
+from common.kube.client import FORBIDDEN, Client
 from common.kube.stored import Shelf
 from common.names import DEFAULT_TRUST_DOMAIN, check_label
 from services.identity.cluster.bootstrap import Wanted, bootstrap
-
-_FORBIDDEN = 403
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,21 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         check_label(wanted.namespace, "namespace")
-        access = KubeConfig(Path(given.kubeconfig)) if given.kubeconfig else InCluster()
-        anyio.run(_run, access, wanted)
+        anyio.run(_run, access(given.kubeconfig), wanted)
     except (InvalidName, InvalidSettings) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KubernetesRefused as error:
-        hint = "; its account lacks that right" if error.status == _FORBIDDEN else ""
+        hint = "; its account lacks that right" if error.status == FORBIDDEN else ""
         sys.stderr.write(f"{error}{hint}\n")
         return 1
     sys.stdout.write(f"namespace {wanted.namespace}: the mesh is complete\n")
     return 0
 
 
-async def _run(access: Access, wanted: Wanted) -> None:
-    async with Client(access, agent="tulle-bootstrap") as client:
+async def _run(api: Access, wanted: Wanted) -> None:
+    async with Client(api, agent="tulle-bootstrap") as client:
         await bootstrap(Shelf(client, wanted.namespace), wanted, _tell, SystemClock())
 
 

@@ -18,7 +18,6 @@ from common.errors import InvalidToken, KubernetesRefused, KubernetesUnavailable
 from common.jwt import SKEW
 from common.kube.client import Client
 from common.kube.objects import api_path
-from common.kube.stored import NOT_FOUND
 from common.log import fields
 from common.names import Identity, WorkloadName
 from services.identity.attest import Attested
@@ -132,12 +131,10 @@ class Pods:
         path = f"{api_path('v1', workload.namespace)}/pods/{workload.name}"
         try:
             with anyio.fail_after(SECONDS):
-                return await self._client.call("GET", path, Pod)
+                return await self._client.find(path, Pod)
         except TimeoutError:
             raise KubernetesUnavailable(f"GET {path}: no answer within {SECONDS:g} s") from None
         except KubernetesRefused as error:
-            if error.status == NOT_FOUND:
-                return None
             raise KubernetesUnavailable(f"pods cannot be read: {error}") from None
 
 
