@@ -47,6 +47,7 @@ server_certificate   NATS's own certificate, renewed
 server_files         and read by its servers, with all else that is theirs
 parts         partial copies of the mesh directory, kept current
 leader        what the holder of the lease does
+driver        what driving a rotation is, of the anchor or of keys
 
 key_progress  how far a rotation of the bus's own keys is
 key_files     what it does to the files

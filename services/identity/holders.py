@@ -9,6 +9,7 @@ from services.identity import nkey
 from services.identity.directory import MeshDirectory, beside
 from services.identity.key_progress import KeyProgress
 from services.identity.permissions import ROLES, Role
+from services.identity.stock import waited
 from services.identity.system import Connection
 
 Holder = Role | Literal["system"]
@@ -65,11 +66,11 @@ class Holders:
         self._came: set[Holder] = set()
         self._kick_at: dict[Holder, float] = {}
         self._kick_after: dict[Holder, float] = {}
-        self._since: dict[str, float] = {}
+        self._waiting: tuple[Waiting, ...] = ()
 
     def begin_anew(self) -> None:
         """Another phase: who came has to come again."""
-        self._came, self._kick_at, self._kick_after, self._since = set(), {}, {}, {}
+        self._came, self._kick_at, self._kick_after, self._waiting = set(), {}, {}, ()
 
     async def look(self, progress: KeyProgress) -> list[Held]:
         """Who is connected now. Raises BusUnavailable, InvalidSettings."""
@@ -95,11 +96,8 @@ class Holders:
                 why[name] = _CAME
         enough = {*self._came, "operator"} if progress.distrusts else ()
         why |= {one.holder: _COMES for one in held if one.old and one.holder not in enough}
-        now = self._clock.now()
-        self._since = {name: self._since.get(name, now) for name in why}
-        return tuple(
-            Waiting(name=name, why=why[name], since=self._since[name]) for name in sorted(why)
-        )
+        self._waiting = waited(dict(sorted(why.items())), self._waiting, self._clock.now())
+        return self._waiting
 
     async def kick(self, progress: KeyProgress, held: list[Held]) -> list[Holder]:
         """Ask those to leave who have the old key, identity later and one replica at a time; says whom."""

@@ -4,32 +4,25 @@ Each look: have NATS read its configuration, see who is connected with which key
 old one, and take the next step when nobody is waited for.
 """
 
-import logging
 from collections.abc import Collection
 from typing import Any
 
 import anyio
 
-from common.backoff import Backoff
 from common.bus import Bus, Endpoint
 from common.clock import Clock
 from common.contract import subjects
 from common.contract.identity import KeyRotation, KeysChange, KeysQuestion, Waiting
 from common.errors import BusUnavailable, InvalidSettings, Refused
-from common.log import fields
-from common.version import VERSION
+from services.identity.driver import Driver, Pace
 from services.identity.holders import HOLDERS, Holders
 from services.identity.journal import Journal
 from services.identity.key_steps import KeySteps
 from services.identity.server_files import ServerFiles
+from services.identity.stock import waited
 from services.identity.store import NotKept, Store
 
-log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.25
-"""While a rotation is under way."""
-QUIET_SECONDS = 60.0
-"""While none is."""
+PACE = Pace(busy=0.25, quiet=60.0)
 
 
 class KeyRotator:
@@ -48,77 +41,43 @@ class KeyRotator:
         lock: anyio.Lock,
     ) -> None:
         """With `lock` nobody else changes the mesh directory."""
-        self._bus = bus
         self._store = store
         self._steps = steps
         self._holders = holders
         self._servers = servers
         self._journal = journal
         self._clock = clock
-        self._backoff = Backoff(clock)
-        self._lock = lock
-        self._wake = anyio.Event()
-        self._resumed = False
+        self._driver = Driver("keys", bus, store, steps, PACE, clock, lock)
         self._waiting: tuple[Waiting, ...] = ()
-        self._trouble = ""
 
     async def lead(self) -> None:
         """Drive, for as long as the lease is held; for ever."""
-        self._resumed = False
         endpoints: list[Endpoint[Any, Any]] = [
             Endpoint(subjects.keys_status(), self._status),
             Endpoint(subjects.keys_change(), self._change),
         ]
-        service = await self._bus.serve("identity", VERSION, endpoints, queue="identity")
-        try:
-            while True:
-                wait = await self._look_once()
-                with anyio.move_on_after(wait):
-                    await self._wake.wait()
-                self._wake = anyio.Event()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await service.stop()
+        await self._driver.drive(endpoints, self._look)
 
-    async def _look_once(self) -> float:
-        """Look; returns in how many seconds to look again. What goes wrong is told and tried again."""
-        try:
-            async with self._lock:
-                await self._bus.wait_connected()
-                await self._resume()
-                self._steps.forget()
-                await self._store.keep()
-                if self._steps.progress.phase != "steady" and await self._is_time():
-                    await self._take()
-        except (BusUnavailable, InvalidSettings, NotKept, OSError) as error:
-            log.warning("keys not seen to", extra=fields(error=str(error)))
-            self._trouble, self._resumed = str(error), False
-            return self._backoff.next()
-        self._backoff.reset()
-        return QUIET_SECONDS if self._steps.progress.phase == "steady" else LOOK_SECONDS
-
-    async def _resume(self) -> None:
-        """Once for each time that the lease is ours: whoever had it before may have changed the files.
-
-        And whenever something failed, because nobody knows how far it got.
-        """
-        if not self._resumed:
-            await self._store.look()
-            self._steps.resume()
-            await self._store.keep()
-            self._resumed = True
+    async def _look(self) -> None:
+        self._steps.forget()
+        await self._store.keep()
+        if self._steps.progress.phase != "steady" and await self._is_time():
+            before = self._steps.progress
+            await self._driver.change(self._steps.take)
+            await self._began(before.phase, before.what)
 
     async def _is_time(self) -> bool:
         """Do what this phase asks for; says whether all is done."""
         progress = self._steps.progress
-        self._trouble = await self._servers.see_to()
+        self._driver.trouble = await self._servers.see_to()
         if progress.phase == "switched":
             await self._hand_over()
         else:
             away = await self._servers.away()
-            self._note_waiting(dict.fromkeys(away, "does not answer: it is to read its files"))
+            why = dict.fromkeys(sorted(away), "does not answer: it is to read its files")
+            self._waiting = waited(why, self._waiting, self._clock.now())
         left = [one for one in self._waiting if one.name not in progress.left_behind]
-        return not left and not self._trouble
+        return not left and not self._driver.trouble
 
     async def _hand_over(self) -> None:
         """Whoever has an old key is asked to come with the new one."""
@@ -133,48 +92,32 @@ class KeyRotator:
                 "key-asked-for", f"{holder} is asked to come with its new key", holder=holder
             )
 
-    def _note_waiting(self, why: dict[str, str]) -> None:
-        since = {one.name: one.since for one in self._waiting}
-        now = self._clock.now()
-        self._waiting = tuple(
-            Waiting(name=name, why=why[name], since=since.get(name, now)) for name in sorted(why)
-        )
-
-    async def _take(self) -> None:
-        before = self._steps.progress
-        # If it fails half way, the files are laid out anew before anything else is done.
-        self._resumed = False
-        self._steps.take()
-        await self._store.keep()
-        self._resumed = True
-        await self._began(before.phase, before.what)
-
     async def _began(self, before: str, what: Collection[str]) -> None:
         self._holders.begin_anew()
-        self._waiting, self._trouble = (), ""
-        self._wake.set()
+        self._waiting, self._driver.trouble = (), ""
+        self._driver.wake()
         phase = self._steps.progress.phase
         await self._journal.tell(
             "key-rotation", f"from {before} to {phase}", phase=phase, keys=", ".join(what)
         )
 
     async def _status(self, _subject: str, _question: KeysQuestion) -> KeyRotation:
-        async with self._lock:
-            await self._resume()
+        async with self._driver.lock:
+            await self._driver.resume()
             return self._document()
 
     async def _change(self, _subject: str, change: KeysChange) -> KeyRotation:
-        async with self._lock:
+        async with self._driver.lock:
             try:
-                await self._resume()
+                await self._driver.resume()
                 await self._obey(change)
                 await self._store.keep()
             except OSError as error:
                 raise Refused(f"{error.filename}: {error.strerror}") from None
             except (NotKept, InvalidSettings, BusUnavailable) as error:
-                self._resumed = False
+                self._driver.doubt()
                 raise Refused(str(error)) from None
-            self._wake.set()
+            self._driver.wake()
             return self._document()
 
     async def _obey(self, change: KeysChange) -> None:
@@ -185,10 +128,7 @@ class KeyRotator:
                 f"nobody is called {', '.join(unknown)}; expected one of {', '.join(sorted(known))}"
             )
         if change.back:
-            self._resumed = False
-            self._steps.turn_back()
-            await self._store.keep()
-            self._resumed = True
+            await self._driver.change(self._steps.turn_back)
             await self._began(progress.phase, progress.what)
         elif progress.phase == "steady":
             await self._begin(change)
@@ -203,11 +143,12 @@ class KeyRotator:
         if trouble := await self._servers.see_to():
             raise Refused(f"not begun: {trouble}")
         held = await self._holders.look(self._steps.progress)
-        self._resumed = False
-        self._steps.begin(change.what, distrust=change.distrust)
-        self._steps.note(members={one.holder for one in held})
-        await self._store.keep()
-        self._resumed = True
+
+        def begin() -> None:
+            self._steps.begin(change.what, distrust=change.distrust)
+            self._steps.note(members={one.holder for one in held})
+
+        await self._driver.change(begin)
         await self._began("steady", self._steps.progress.what)
 
     def _document(self) -> KeyRotation:
@@ -220,6 +161,6 @@ class KeyRotator:
             keys=self._steps.ages(),
             left_behind=progress.left_behind,
             waiting=self._waiting,
-            trouble=self._trouble,
+            trouble=self._driver.trouble,
             completed=progress.completed,
         )

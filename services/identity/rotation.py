@@ -10,16 +10,15 @@ from typing import Any
 
 import anyio
 
-from common.backoff import Backoff
 from common.bus import Bus, Endpoint
 from common.bus.streams import ensure
 from common.clock import Clock
 from common.contract import subjects
 from common.contract.identity import Rotation, TrustChange, TrustQuestion
-from common.errors import BusUnavailable, InvalidSettings, Refused, RevisionConflict
+from common.errors import BusUnavailable, Refused, RevisionConflict
 from common.log import fields
-from common.version import VERSION
 from services.identity.bundle import Kept
+from services.identity.driver import Driver, Pace
 from services.identity.inputs import Reloader
 from services.identity.journal import Journal
 from services.identity.presence import Presence
@@ -32,10 +31,7 @@ from services.identity.store import NotKept, Store
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
-"""While a rotation is under way."""
-QUIET_SECONDS = 5.0
-"""While none is."""
+PACE = Pace(busy=0.5, quiet=5.0)
 _NAMED = 5
 
 
@@ -66,75 +62,38 @@ class Rotator:
         self._servers = servers
         self._journal = journal
         self._clock = clock
-        self._backoff = Backoff(clock)
-        self._lock = lock
+        self._driver = Driver("trust", bus, store, steps, PACE, clock, lock)
         self._gone = gone
-        self._wake = anyio.Event()
         self._trust = Kept(bus, subjects.trust(), clock)
         self._rotation = Kept(bus, subjects.rotation(), clock)
-        self._resumed = False
-        self._trouble = ""
 
     async def lead(self) -> None:
         """Drive, for as long as the lease is held; for ever."""
         self._trust = Kept(self._bus, subjects.trust(), self._clock)
         self._rotation = Kept(self._bus, subjects.rotation(), self._clock)
-        self._resumed = False
         endpoints: list[Endpoint[Any, Any]] = [
             Endpoint(subjects.trust_status(), self._status),
             Endpoint(subjects.trust_change(), self._change),
         ]
-        service = await self._bus.serve("identity", VERSION, endpoints, queue="identity")
-        unwatch = self._reloader.current.on_change(lambda _: self._wake.set())
+        unwatch = self._reloader.current.on_change(lambda _: self._driver.wake())
         try:
-            while True:
-                wait = await self._look_once()
-                with anyio.move_on_after(wait):
-                    await self._wake.wait()
-                self._wake = anyio.Event()
+            await self._driver.drive(endpoints, self._look)
         finally:
             unwatch()
-            with anyio.CancelScope(shield=True):
-                await service.stop()
-
-    async def _look_once(self) -> float:
-        """Look; returns in how many seconds to look again. What goes wrong is told and tried again."""
-        try:
-            async with self._lock:
-                await self._look()
-        except (BusUnavailable, RevisionConflict, InvalidSettings, NotKept, OSError) as error:
-            log.warning("trust not seen to", extra=fields(error=str(error)))
-            self._trouble, self._resumed = str(error), False
-            return self._backoff.next()
-        self._backoff.reset()
-        return QUIET_SECONDS if self._steps.progress.phase == "steady" else LOOK_SECONDS
 
     async def _look(self) -> None:
-        await self._bus.wait_connected()
-        await self._resume()
         if self._steps.renew_issuer():
             await self._store.keep()
             await self._journal.tell("issuer-renewed", "another issuer below the same anchor")
         await self._reloader.look(self._journal)
         await self._publish_bundle()
-        self._trouble = await self._servers.see_to()
+        self._driver.trouble = await self._servers.see_to()
         if self._steps.progress.phase != "steady":
             await self._take_stock()
             if self._steps.progress.automatic and not self._hindrance():
                 await self._take(FORWARD[self._steps.progress.phase])
-                self._wake.set()
+                self._driver.wake()
         await self._publish_progress()
-
-    async def _resume(self) -> None:
-        """Once for each time that the lease is ours: whoever had it before may have changed the files.
-
-        And whenever something failed, because nobody knows how far it got.
-        """
-        if not self._resumed:
-            await self._store.look()
-            self._steps.resume()
-            await self._store.keep()
-            self._resumed = True
 
     async def _publish_bundle(self) -> None:
         bundle = self._reloader.current.value.bundle
@@ -173,20 +132,17 @@ class Rotator:
         """Why the next step must wait; empty if it need not."""
         if not self._reloader.current.value.has_reached(self._steps.progress):
             return "the files of this phase are not in force"
-        return self._stock.hindrance(self._steps.progress.left_behind) or self._trouble
+        return self._stock.hindrance(self._steps.progress.left_behind) or self._driver.trouble
 
     async def _take(self, step: Step, *, distrust: bool = False) -> None:
         before = self._steps.progress.phase
-        # If it fails half way, the files are laid out anew before anything else is done.
-        self._resumed = False
-        self._steps.take(step, self._stock.roster.present(), distrust=distrust)
-        await self._store.keep()
-        self._resumed = True
+        present = self._stock.roster.present()
+        await self._driver.change(lambda: self._steps.take(step, present, distrust=distrust))
         # Twice, because of one look it is not known whether somebody was writing meanwhile.
         await self._reloader.look(self._journal)
         await self._reloader.look(self._journal)
         self._stock.begin_anew()
-        self._trouble = "the certificate of NATS was not seen to yet"
+        self._driver.trouble = "the certificate of NATS was not seen to yet"
         phase = self._steps.progress.phase
         await self._journal.tell(
             "rotation", f"{step}: from {before} to {phase}", step=step, phase=phase
@@ -194,14 +150,14 @@ class Rotator:
         await self._publish_bundle()
 
     async def _status(self, _subject: str, _question: TrustQuestion) -> Rotation:
-        async with self._lock:
+        async with self._driver.lock:
             await self._see()
             return self._document(always=True)
 
     async def _change(self, _subject: str, change: TrustChange) -> Rotation:
-        async with self._lock:
+        async with self._driver.lock:
             try:
-                await self._resume()
+                await self._driver.resume()
                 # Nobody can have acknowledged what was never published.
                 await self._publish_bundle()
                 await self._see()
@@ -212,15 +168,15 @@ class Rotator:
             except OSError as error:
                 raise Refused(f"{error.filename}: {error.strerror}") from None
             except NotKept as error:
-                self._resumed = False
+                self._driver.doubt()
                 raise Refused(str(error)) from None
             await self._publish_progress()
-            self._wake.set()
+            self._driver.wake()
             return self._document(always=True)
 
     async def _see(self) -> None:
-        await self._resume()
-        self._trouble = await self._servers.see_to()
+        await self._driver.resume()
+        self._driver.trouble = await self._servers.see_to()
         await self._take_stock()
 
     async def _obey(self, change: TrustChange) -> None:
@@ -253,15 +209,15 @@ class Rotator:
         await self._take(step, distrust=distrust)
 
     def _check_trouble(self) -> None:
-        if self._trouble:
-            raise Refused(f"not begun: {self._trouble}")
+        if self._driver.trouble:
+            raise Refused(f"not begun: {self._driver.trouble}")
 
     def _check_back(self) -> None:
         """The new anchor can only go if nobody's leaf is below it, and NATS's certificate is not."""
         progress = self._steps.progress
         holding = self._stock.roster.holding(progress.new) - {*progress.left_behind}
-        if progress.phase == "added" and (holding or self._trouble):
-            named = ", ".join(sorted(holding)[:_NAMED]) or self._trouble
+        if progress.phase == "added" and (holding or self._driver.trouble):
+            named = ", ".join(sorted(holding)[:_NAMED]) or self._driver.trouble
             raise Refused(f"back: not yet: leaves below the new anchor are held by: {named}")
 
     def _leave_behind(self, names: Collection[str]) -> None:
@@ -288,6 +244,6 @@ class Rotator:
             left_behind=progress.left_behind,
             acknowledged=self._stock.acknowledged if told else 0,
             waiting=self._stock.waiting if told else (),
-            trouble=self._trouble,
+            trouble=self._driver.trouble,
             completed=progress.completed,
         )

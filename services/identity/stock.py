@@ -1,6 +1,6 @@
 """Taking stock in a rotation: who is there, how far everybody is, and whom it waits for since when."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from common.clock import Clock
 from common.contract.identity import TrustBundle, Waiting
@@ -17,6 +17,14 @@ Gone = Callable[[WorkloadName], Awaitable[bool]]
 """Whether a workload is known to be no more; False if that cannot be told."""
 
 
+def waited(why: Mapping[str, str], before: Iterable[Waiting], now: float) -> tuple[Waiting, ...]:
+    """Who is waited for and why, each since when they have been."""
+    since = {one.name: one.since for one in before}
+    return tuple(
+        Waiting(name=name, why=reason, since=since.get(name, now)) for name, reason in why.items()
+    )
+
+
 class Stock:
     """What is known of everybody. Nothing is waited for before stock was taken."""
 
@@ -25,21 +33,14 @@ class Stock:
         self._presence = presence
         self._clock = clock
         self._standing = Standing()
-        self._since: dict[str, float] = {}
         self._asked = -MOMENT_SECONDS
+        self.waiting: tuple[Waiting, ...] = ()
+        """Who has not what is wanted."""
 
     @property
     def acknowledged(self) -> int:
         """How many have what is wanted."""
         return len(self._standing.current)
-
-    @property
-    def waiting(self) -> tuple[Waiting, ...]:
-        """Who has not."""
-        return tuple(
-            Waiting(name=name, why=why, since=self._since[name])
-            for name, why in self._standing.waiting.items()
-        )
 
     async def look_around(self) -> frozenset[str]:
         """Ask NATS who is connected; returns who is there. Raises BusUnavailable."""
@@ -52,8 +53,7 @@ class Stock:
         """Compare everybody who is there, or is a member, with what was published."""
         names = {*members, *self.roster.present()} - self.roster.departed
         self._standing = self.roster.standing(names, Wanted.of(bundle, revision))
-        now = self._clock.now()
-        self._since = {name: self._since.get(name, now) for name in self._standing.waiting}
+        self.waiting = waited(self._standing.waiting, self.waiting, self._clock.now())
 
     async def part(self, gone: Gone) -> bool:
         """Wait no more for workloads that are silent and known to be gone; True if there were any."""
@@ -67,7 +67,7 @@ class Stock:
 
     def begin_anew(self) -> None:
         """Another phase: of what was known nothing counts."""
-        self._standing, self._since = Standing(), {}
+        self._standing, self.waiting = Standing(), ()
 
     def hindrance(self, left_behind: Collection[str]) -> str:
         """Whom it waits for, for how long and why, a few of them; empty if for nobody."""

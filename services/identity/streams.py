@@ -18,6 +18,13 @@ AGAIN_SECONDS = 30.0
 
 async def keep(bus: Bus, clock: Clock, again: float = AGAIN_SECONDS) -> None:
     """Make sure of the streams, at once and every `again` seconds, for ever: a stream can be lost."""
+    while True:
+        await made(bus, clock)
+        await anyio.sleep(again)
+
+
+async def made(bus: Bus, clock: Clock) -> None:
+    """Make sure of the streams; waits until that could be done."""
     backoff = Backoff(clock)
     while True:
         await bus.wait_connected()
@@ -27,5 +34,4 @@ async def keep(bus: Bus, clock: Clock, again: float = AGAIN_SECONDS) -> None:
             log.warning("the streams are not seen to", extra=fields(error=str(error)))
             await anyio.sleep(backoff.next())
         else:
-            backoff.reset()
-            await anyio.sleep(again)
+            return
